@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* checkpoint: see checkpoint.h. Finding the files is in checkpoint_find.c. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "io/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "io/checked.h"
+#include "io/index.h"
+#include "io/safetensors.h"
+
+/* --- names to tensors ----------------------------------------------------*/
+
+static size_t first_place(const struct tm_checkpoint *c, const char *name)
+{
+    return XXH3_64bits(name, strlen(name)) & (c->table_size - 1);
+}
+
+const struct tm_tensor *tm_checkpoint_get(
+    const struct tm_checkpoint *checkpoint, const char *name)
+{
+    const struct tm_checkpoint *c = checkpoint;
+
+    if (c->table_size == 0)
+        return NULL;
+    for (size_t i = first_place(c, name); c->table[i] != 0;
+         i = (i + 1) & (c->table_size - 1)) {
+        const struct tm_tensor *tensor = &c->tensors[c->table[i] - 1];
+
+        if (strcmp(tensor->name, name) == 0)
+            return tensor;
+    }
+    return NULL;
+}
+
+/* Enters every tensor into the table; two of one name are an error. */
+static enum tm_status build_table(struct tm_checkpoint *c)
+{
+    enum tm_status status = TM_OK;
+
+    c->table_size = 16;
+    while (c->table_size < 2 * c->num_tensors)
+        c->table_size *= 2;
+    c->table = calloc(c->table_size, sizeof(*c->table));
+    if (c->table == NULL)
+        return tm_no_memory();
+    for (size_t t = 0; t < c->num_tensors; t++) {
+        const struct tm_tensor *tensor = &c->tensors[t];
+        const struct tm_tensor *same = tm_checkpoint_get(c, tensor->name);
+        size_t i = first_place(c, tensor->name);
+
+        if (same != NULL) {
+            const char *path = c->shards[tensor->shard].path;
+
+            status = same->shard == tensor->shard
+                         ? tm_error(TM_BAD_DATA,
+                                    "%s: tensor '%s': is there twice", path,
+                                    tensor->name)
+                         : tm_error(TM_BAD_DATA,
+                                    "%s: tensor '%s': is in %s too", path,
+                                    tensor->name,
+                                    c->shards[same->shard].path);
+            continue;
+        }
+        while (c->table[i] != 0)
+            i = (i + 1) & (c->table_size - 1);
+        c->table[i] = (uint32_t)(t + 1);
+    }
+    return status;
+}
+
+/* --- headers -------------------------------------------------------------*/
+
+/* A header in the parsing. */
+struct reading {
+    struct tm_checkpoint *checkpoint;
+    uint32_t shard;
+};
+
+static enum tm_status add_tensor(void *context,
+                                 const struct tm_header_tensor *from)
+{
+    const struct reading *reading = context;
+    struct tm_checkpoint *c = reading->checkpoint;
+    struct tm_tensor *tensor;
+    uint64_t *shape;
+
+    if (c->num_tensors == c->capacity) {
+        const size_t capacity = c->capacity > 0 ? 2 * c->capacity : 64;
+        struct tm_tensor *tensors =
+            realloc(c->tensors, capacity * sizeof(*tensors));
+
+        if (tensors == NULL)
+            return tm_no_memory();
+        c->tensors = tensors;
+        c->capacity = capacity;
+    }
+    tensor = &c->tensors[c->num_tensors];
+    shape = tm_arena_alloc(&c->arena, from->ndim * sizeof(*shape));
+    *tensor = (struct tm_tensor){
+        .name = tm_arena_copy(&c->arena, from->name, strlen(from->name)),
+        .dtype_name =
+            from->dtype != TM_OPAQUE
+                ? tm_dtype_name(from->dtype)
+                : tm_arena_copy(&c->arena, from->dtype_name,
+                                strlen(from->dtype_name)),
+        .shape = shape,
+        .elements = from->elements,
+        .offset = c->shards[reading->shard].data_start + from->begin,
+        .bytes = from->bytes,
+        .shard = reading->shard,
+        .dtype = (uint8_t)from->dtype,
+        .ndim = (uint8_t)from->ndim,
+    };
+    if (tensor->name == NULL || tensor->dtype_name == NULL || shape == NULL)
+        return tm_no_memory();
+    if (from->ndim > 0)
+        memcpy(shape, from->shape, from->ndim * sizeof(*shape));
+    c->num_tensors++;
+    return TM_OK;
+}
+
+static enum tm_status add_metadata(void *context, const char *key,
+                                   const char *value)
+{
+    const struct reading *reading = context;
+    struct tm_checkpoint *c = reading->checkpoint;
+    struct tm_shard *shard = &c->shards[reading->shard];
+    struct tm_metadata *pair = tm_arena_alloc(&c->arena, sizeof(*pair));
+
+    if (pair == NULL)
+        return tm_no_memory();
+    *pair = (struct tm_metadata){
+        .key = tm_arena_copy(&c->arena, key, strlen(key)),
+        .value = tm_arena_copy(&c->arena, value, strlen(value)),
+    };
+    if (pair->key == NULL || pair->value == NULL)
+        return tm_no_memory();
+    *shard->metadata_end = pair;
+    shard->metadata_end = &pair->next;
+    return TM_OK;
+}
+
+/* By offset; of two at one offset the empty one first; then by name. */
+static int compare_tensors(const void *a, const void *b)
+{
+    const struct tm_tensor *x = a, *y = b;
+
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* Whether the shard's tensors, sorted, tile its data without hole. */
+static enum tm_status check_tiling(const struct tm_checkpoint *c,
+                                   const struct tm_shard *shard)
+{
+    const struct tm_tensor *tensors = c->tensors + shard->first;
+    uint64_t end = shard->data_start;
+
+    for (size_t i = 0; i < shard->count; i++) {
+        if (tensors[i].offset != end)
+            return tm_error(
+                TM_BAD_DATA,
+                "%s: tensor '%s': begins at byte %llu, %s %llu", shard->path,
+                tensors[i].name, (unsigned long long)tensors[i].offset,
+                tensors[i].offset > end ? "the one before it ends at"
+                                        : "inside one that ends at",
+                (unsigned long long)end);
+        end += tensors[i].bytes;
+    }
+    if (end != shard->identity.size)
+        return tm_error(TM_BAD_DATA,
+                        "%s: its tensors end at byte %llu, the file at %llu",
+                        shard->path, (unsigned long long)end,
+                        (unsigned long long)shard->identity.size);
+    return TM_OK;
+}
+
+static enum tm_status parse_header(struct tm_checkpoint *c, size_t number)
+{
+    struct tm_shard *shard = &c->shards[number];
+    struct reading reading = {.checkpoint = c, .shard = (uint32_t)number};
+    const struct tm_header_visitor visitor = {
+        .context = &reading, .tensor = add_tensor, .metadata = add_metadata};
+    enum tm_status status;
+
+    shard->metadata_end = &shard->metadata;
+    shard->first = c->num_tensors;
+    shard->data_start = 8 + shard->header_length;
+    status = tm_safetensors_parse(shard->path, shard->header,
+                                  shard->header_length,
+                                  shard->identity.size - shard->data_start,
+                                  &visitor);
+    free(shard->header);
+    shard->header = NULL;
+    if (status != TM_OK)
+        return status;
+    shard->count = c->num_tensors - shard->first;
+    if (shard->count > 0)
+        qsort(c->tensors + shard->first, shard->count, sizeof(*c->tensors),
+              compare_tensors);
+    return check_tiling(c, shard);
+}
+
+/* Whether every tensor is in the shard that the index names, and no other. */
+static enum tm_status check_index(const struct tm_checkpoint *c)
+{
+    const struct tm_index *index = c->index;
+    enum tm_status status = TM_OK;
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < index->num_entries; i++) {
+        const struct tm_index_entry *entry = &index->entries[i];
+        const struct tm_tensor *tensor = tm_checkpoint_get(c, entry->tensor);
+
+        if (tensor == NULL || tensor->shard != entry->shard)
+            status = tm_error(TM_BAD_DATA,
+                              "%s: tensor '%s': is not in %s as %s says",
+                              c->path, entry->tensor,
+                              c->shards[entry->shard].name, index->path);
+    }
+    if (status == TM_OK && index->num_entries != c->num_tensors)
+        tm_warning("%s: lists %zu tensors, the shards hold %zu", index->path,
+                   index->num_entries, c->num_tensors);
+    for (size_t t = 0; t < c->num_tensors; t++)
+        total += c->tensors[t].bytes;
+    if (index->has_total_size && index->total_size != total)
+        tm_warning("%s: total_size is %llu, the tensors have %llu bytes",
+                   index->path, (unsigned long long)index->total_size,
+                   (unsigned long long)total);
+    return status;
+}
+
+static void free_index(struct tm_checkpoint *c)
+{
+    if (c->index != NULL)
+        tm_index_free(c->index);
+    free(c->index);
+    c->index = NULL;
+}
+
+enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint)
+{
+    struct tm_checkpoint *c = checkpoint;
+    enum tm_status status = TM_OK;
+
+    for (size_t i = 0; i < c->num_shards; i++) {
+        const enum tm_status own = parse_header(c, i);
+
+        if (own != TM_OK)
+            status = own;
+    }
+    if (status == TM_OK && c->num_tensors >= UINT32_MAX)
+        status = tm_error(TM_BAD_DATA, "%s: too many tensors", c->path);
+    if (status == TM_OK)
+        status = build_table(c);
+    if (status == TM_OK && c->index != NULL)
+        status = check_index(c);
+    free_index(c);
+    return status;
+}
+
+enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
+                                  struct tm_checkpoint *checkpoint)
+{
+    enum tm_status status = tm_checkpoint_find(disk, path, checkpoint);
+
+    if (status == TM_OK)
+        status = tm_checkpoint_parse_index(checkpoint);
+    if (status == TM_OK)
+        status = tm_checkpoint_read_headers(disk, checkpoint);
+    if (status == TM_OK)
+        status = tm_checkpoint_parse_headers(checkpoint);
+    return status;
+}
+
+enum tm_status tm_checkpoint_from_header(const char *text, size_t length,
+                                         uint64_t data_bytes,
+                                         struct tm_checkpoint *checkpoint)
+{
+    struct tm_checkpoint *c = checkpoint;
+    struct tm_shard *shard;
+
+    *c = (struct tm_checkpoint){.path = "input"};
+    shard = tm_arena_alloc(&c->arena, sizeof(*shard));
+    if (shard == NULL)
+        return tm_no_memory();
+    *shard = (struct tm_shard){
+        .name = "input", .path = "input", .header_length = length};
+    if (!tm_add(8 + (uint64_t)length, data_bytes, &shard->identity.size))
+        return tm_error(TM_USAGE, "too large");
+    c->shards = shard;
+    c->num_shards = 1;
+    shard->header = malloc(length + 1);
+    if (shard->header == NULL)
+        return tm_no_memory();
+    memcpy(shard->header, text, length);
+    return tm_checkpoint_parse_headers(c);
+}
+
+void tm_checkpoint_close(struct tm_checkpoint *checkpoint)
+{
+    struct tm_checkpoint *c = checkpoint;
+
+    for (size_t i = 0; i < c->num_shards; i++)
+        free(c->shards[i].header);
+    free(c->tensors);
+    free(c->table);
+    free_index(c);
+    tm_arena_free(&c->arena);
+    *c = (struct tm_checkpoint){0};
+}

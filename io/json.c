@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* json: see json.h. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "io/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum tm_status bad(const struct tm_json_text *text, const char *cause)
+{
+    return tm_error(TM_BAD_DATA, "%s: not valid JSON at byte %zu: %s",
+                    text->path, text->position, cause);
+}
+
+/* The next character that is not white space, or -1 at the end. */
+static int peek(struct tm_json_text *text)
+{
+    while (text->position < text->length) {
+        const char c = text->text[text->position];
+
+        if (c != ' ' && c != '\t' && c != '\n' && c != '\r')
+            return (unsigned char)c;
+        text->position++;
+    }
+    return -1;
+}
+
+static bool accept(struct tm_json_text *text, char c)
+{
+    if (peek(text) != c)
+        return false;
+    text->position++;
+    return true;
+}
+
+json_t *tm_json_value(struct tm_json_text *text)
+{
+    json_error_t error;
+    json_t *value;
+
+    if (peek(text) < 0) {
+        bad(text, "the text ends here");
+        return NULL;
+    }
+    value = json_loadb(text->text + text->position,
+                       text->length - text->position,
+                       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY |
+                           JSON_DISABLE_EOF_CHECK,
+                       &error);
+    if (value == NULL) {
+        if (json_error_code(&error) == json_error_out_of_memory) {
+            tm_no_memory();
+        } else {
+            if (error.position > 0)
+                text->position += (size_t)error.position;
+            bad(text, error.text);
+        }
+        return NULL;
+    }
+    text->position += (size_t)error.position;
+    return value;
+}
+
+enum tm_status tm_json_skip(struct tm_json_text *text)
+{
+    json_t *value = tm_json_value(text);
+
+    if (value == NULL)
+        return TM_BAD_DATA;
+    json_decref(value);
+    return TM_OK;
+}
+
+static enum tm_status one_member(struct tm_json_text *text,
+                                 tm_json_member *member, void *context)
+{
+    enum tm_status status;
+    json_t *key;
+
+    if (peek(text) != '"')
+        return bad(text, "a member's name was expected");
+    key = tm_json_value(text);
+    if (key == NULL)
+        return TM_BAD_DATA;
+    if (accept(text, ':'))
+        status = member(context, json_string_value(key), text);
+    else
+        status = bad(text, "':' was expected");
+    json_decref(key);
+    return status;
+}
+
+enum tm_status tm_json_members(struct tm_json_text *text,
+                               tm_json_member *member, void *context)
+{
+    if (!accept(text, '{'))
+        return bad(text, "'{' was expected");
+    if (accept(text, '}'))
+        return TM_OK;
+    do {
+        const enum tm_status status = one_member(text, member, context);
+
+        if (status != TM_OK)
+            return status;
+    } while (accept(text, ','));
+    if (!accept(text, '}'))
+        return bad(text, "',' or '}' was expected");
+    return TM_OK;
+}
+
+enum tm_status tm_json_end(struct tm_json_text *text)
+{
+    if (peek(text) >= 0)
+        return bad(text, "the text should end here");
+    return TM_OK;
+}
+
+static void put(struct tm_json_writer *writer, const char *text)
+{
+    if (!writer->failed &&
+        !writer->sink(writer->context, text, strlen(text)))
+        writer->failed = true;
+}
+
+static void put_quoted(struct tm_json_writer *writer, const char *text)
+{
+    json_t *string = json_string(text);
+    char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+
+    if (quoted != NULL)
+        put(writer, quoted);
+    else
+        writer->failed = true; /* no memory, or not UTF-8 */
+    free(quoted);
+    json_decref(string);
+}
+
+static void start_line(struct tm_json_writer *writer)
+{
+    if (writer->compact)
+        return;
+    put(writer, "\n");
+    for (unsigned i = 0; i < writer->depth; i++)
+        put(writer, "  ");
+}
+
+/* What stands before a value: the comma, the line, the key. */
+static void put_key(struct tm_json_writer *writer, const char *key)
+{
+    if (writer->depth > 0) {
+        if (writer->has_members)
+            put(writer, ",");
+        start_line(writer);
+    }
+    if (key != NULL) {
+        put_quoted(writer, key);
+        put(writer, writer->compact ? ":" : ": ");
+    }
+    writer->has_members = true;
+}
+
+void tm_json_begin(struct tm_json_writer *writer, const char *key, char open)
+{
+    const char text[2] = {open, '\0'};
+
+    put_key(writer, key);
+    put(writer, text);
+    writer->depth++;
+    writer->has_members = false;
+}
+
+void tm_json_finish(struct tm_json_writer *writer, char close)
+{
+    const char text[2] = {close, '\0'};
+
+    writer->depth--;
+    if (writer->has_members)
+        start_line(writer);
+    put(writer, text);
+    writer->has_members = true;
+    if (writer->depth == 0 && !writer->compact)
+        put(writer, "\n");
+}
+
+void tm_json_string(struct tm_json_writer *writer, const char *key,
+                    const char *value)
+{
+    put_key(writer, key);
+    if (value != NULL)
+        put_quoted(writer, value);
+    else
+        put(writer, "null");
+}
+
+void tm_json_integer(struct tm_json_writer *writer, const char *key,
+                     uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    put_key(writer, key);
+    put(writer, text);
+}
+
+void tm_json_real(struct tm_json_writer *writer, const char *key, double value)
+{
+    json_t *real = json_real(value);
+    char *text = real != NULL ? json_dumps(real, JSON_ENCODE_ANY) : NULL;
+
+    put_key(writer, key);
+    if (text != NULL)
+        put(writer, text);
+    else
+        writer->failed = true;
+    free(text);
+    json_decref(real);
+}
+
+void tm_json_boolean(struct tm_json_writer *writer, const char *key,
+                     bool value)
+{
+    put_key(writer, key);
+    put(writer, value ? "true" : "false");
+}
+
+void tm_json_raw(struct tm_json_writer *writer, const char *key,
+                 const char *json)
+{
+    put_key(writer, key);
+    put(writer, json);
+}
+
+bool tm_json_to_file(void *context, const char *text, size_t length)
+{
+    return fwrite(text, 1, length, context) == length;
+}

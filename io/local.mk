@@ -1,0 +1,25 @@
+# How bytes come and go. Knows nothing of commands or methods.
+noinst_LIBRARIES += libio.a
+libio_a_SOURCES = \
+	io/checked.h \
+	io/arena.c io/arena.h \
+	io/checkpoint.c io/checkpoint.h io/checkpoint_find.c \
+	io/digest.c io/digest.h \
+	io/engine.h \
+	io/fault.c io/fault.h \
+	io/file.c io/file.h \
+	io/index.c io/index.h \
+	io/infile.c io/infile.h \
+	io/json.c io/json.h \
+	io/message.c io/message.h \
+	io/outfile.c io/outfile.h \
+	io/path.c io/path.h \
+	io/safetensors.c io/safetensors.h \
+	io/scan.c io/scan.h \
+	io/syscall.c \
+	io/threads.c \
+	io/transfer.c io/transfer.h \
+	$(NULL)
+if HAVE_LIBURING
+libio_a_SOURCES += io/uring.c
+endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * budget: how --memory is divided.
+ *
+ *     total = fixed + slots * (buffers of a unit + its bookkeeping)
+ *
+ * The span of a unit is the largest of which enough units fit that reading,
+ * computing and writing can overlap. What a unit needs is not estimated: the
+ * plan is cut as the run will cut it, and the largest unit counts.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/budget.h"
+
+#include "src/results.h"
+#include "src/unit.h"
+
+/* Largest span: four requests a stream are enough for any disk. */
+#define SPAN_MAX ((uint64_t)4 << 20)
+
+/* Units in flight that keep all stages busy: two in each of read, compute and
+ * write, and two that change over. */
+#define SLOTS_WANTED 8
+
+/* One unit can be read while another is written. */
+#define SLOTS_LEAST 2
+
+/* More in flight only takes caches away. */
+#define SLOTS_MOST 32
+#define POOL_MOST ((uint64_t)384 << 20)
+
+/*
+ * Tiles of a unit: a block of one-byte tensors has 4096, and one more may
+ * begin before it. Beyond 64 Ki places the bookkeeping outgrows the data.
+ */
+#define TILES_LEAST (TM_BLOCK + 2)
+#define PLACES_WANTED ((size_t)64 << 10)
+
+/* Open shards, their hashers, and file tables of the C library. */
+#define FIXED_OVERHEAD ((uint64_t)1 << 20)
+
+/* libxxhash's state (XXH3_state_t). */
+#define HASHER_BYTES 640
+
+
+
+/* What cutting the whole plan with some span needs. */
+struct need {
+    uint64_t slot;
+    size_t tiles;
+    size_t requests;
+    uint64_t units;
+};
+
+static size_t tiles_at_once(const struct tm_plan *plan)
+{
+    const size_t tiles = PLACES_WANTED / plan->width;
+
+    return tiles > TILES_LEAST ? tiles : TILES_LEAST;
+}
+
+static size_t requests_of(const struct tm_unit *unit)
+{
+    size_t count = tm_requests(unit->end - unit->begin);
+
+    for (size_t i = 0; i < unit->num_reads; i++)
+        count += tm_requests(unit->reads[i].len);
+    return count;
+}
+
+static void note_unit(struct need *need, const struct tm_unit *unit)
+{
+    const size_t requests = requests_of(unit);
+
+    need->units++;
+    if (unit->slot_bytes > need->slot)
+        need->slot = unit->slot_bytes;
+    if (unit->num_tiles > need->tiles)
+        need->tiles = unit->num_tiles;
+    if (requests > need->requests)
+        need->requests = requests;
+}
+
+/* Cuts the plan with spans of `span` bytes, whatever memory that takes. */
+static enum tm_status measure(const struct tm_plan *plan, uint64_t span,
+                              struct need *need)
+{
+    const struct tm_unit_limits limits = {
+        .span = span,
+        .slot_bytes = UINT64_MAX,
+        .tiles = tiles_at_once(plan),
+        .reads = tiles_at_once(plan) * plan->width,
+    };
+    struct tm_cutter cutter;
+    struct tm_unit unit = {0};
+    enum tm_status status = TM_OK;
+
+    *need = (struct need){0};
+    if (!tm_cutter_init(&cutter, plan, &limits) ||
+        !tm_unit_init(&unit, plan, &limits))
+        status = tm_no_memory();
+    while (status == TM_OK &&
+           tm_cutter_next(&cutter, &limits, &unit) == TM_CUT_UNIT)
+        note_unit(need, &unit);
+    tm_unit_free(&unit);
+    tm_cutter_free(&cutter);
+    return status;
+}
+
+/* Memory of one unit in flight. */
+static uint64_t unit_memory(const struct tm_plan *plan,
+                            const struct need *need)
+{
+    const struct tm_unit_limits limits = {
+        .tiles = need->tiles,
+        .reads = need->requests,
+    };
+
+    return need->slot + tm_unit_memory(plan, &limits) +
+           need->requests * sizeof(struct tm_transfer);
+}
+
+static uint64_t fixed_memory(const struct tm_plan *plan)
+{
+    const uint64_t hashers =
+        (uint64_t)TM_OPEN_STREAMS * (plan->width + 2) * HASHER_BYTES;
+
+    return plan->bytes_kept + plan->arena.bytes + tm_results_memory(plan) +
+           hashers + FIXED_OVERHEAD;
+}
+
+/* The first span to try: of which SLOTS_WANTED would fit if all went well. */
+static uint64_t first_span(const struct tm_plan *plan, uint64_t pool)
+{
+    const uint64_t share = pool / SLOTS_WANTED / (plan->width + 1);
+    uint64_t span = SPAN_MAX;
+
+    while (span > TM_BLOCK && span > share)
+        span /= 2;
+    return span;
+}
+
+static enum tm_status too_small(const struct tm_plan *plan, uint64_t fixed,
+                                const struct need *need)
+{
+    const uint64_t least = fixed + SLOTS_LEAST * unit_memory(plan, need);
+
+    return tm_error(TM_USAGE,
+                    "--memory %llu is too small for this merge: it takes at "
+                    "least %lluM",
+                    (unsigned long long)plan->budget.total,
+                    (unsigned long long)((least + (1 << 20) - 1) >> 20));
+}
+
+/* Writes down how many units of `need` the pool holds. */
+static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
+                   const struct need *need)
+{
+    struct tm_budget *budget = &plan->budget;
+    const uint64_t each = unit_memory(plan, need);
+    uint64_t slots = (pool < POOL_MOST ? pool : POOL_MOST) / each;
+
+    if (slots < SLOTS_LEAST)
+        slots = SLOTS_LEAST;
+    if (slots > SLOTS_MOST)
+        slots = SLOTS_MOST;
+    if (slots > need->units && need->units > 0)
+        slots = need->units;
+    budget->span = span;
+    budget->slot = need->slot;
+    budget->slots = (size_t)slots;
+    budget->tiles = need->tiles;
+    budget->requests = need->requests;
+    budget->units = need->units;
+}
+
+enum tm_status tm_plan_budget(struct tm_plan *plan,
+                              const struct tm_settings *settings)
+{
+    const uint64_t fixed = fixed_memory(plan);
+    const uint64_t pool =
+        settings->memory > fixed ? settings->memory - fixed : 0;
+    struct need need;
+
+    plan->budget = (struct tm_budget){
+        .total = settings->memory, .fixed = fixed};
+    for (uint64_t span = first_span(plan, pool);; span /= 2) {
+        const enum tm_status status = measure(plan, span, &need);
+        const uint64_t slots =
+            need.slot > 0 ? pool / unit_memory(plan, &need) : SLOTS_MOST;
+
+        if (status != TM_OK)
+            return status;
+        if (slots >= SLOTS_WANTED ||
+            (span == TM_BLOCK && slots >= SLOTS_LEAST)) {
+            settle(plan, span, pool, &need);
+            return TM_OK;
+        }
+        if (span == TM_BLOCK)
+            return too_small(plan, fixed, &need);
+    }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * digests: of a file and of the tensors in it, in one pass over the disk.
+ */
+#ifndef TM_SRC_DIGESTS_H
+#define TM_SRC_DIGESTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/digest.h"
+#include "io/transfer.h"
+
+/* A run of bytes whose digest is wanted. */
+struct tm_extent {
+    uint64_t offset;
+    uint64_t bytes;
+    struct tm_digest digest; /* out */
+    bool is_complete;        /* out: the file reached its end */
+};
+
+/* Called after each piece; disk->bytes_read tells how far it is. */
+typedef void tm_digests_tick(void *context, const struct tm_disk *disk);
+
+/*
+ * Reads `path` past the page cache and computes the digests of the `count`
+ * extents, which are sorted by offset and do not overlap, and of the whole
+ * file (*whole, may be NULL). `tick` may be NULL. Errors: as of reading.
+ */
+enum tm_status tm_digests_of_file(struct tm_disk *disk, const char *path,
+                                  enum tm_direct direct,
+                                  struct tm_extent *extents, size_t count,
+                                  struct tm_digest *whole,
+                                  tm_digests_tick *tick, void *context);
+
+#endif

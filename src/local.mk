@@ -1,0 +1,38 @@
+# What the program does. All but main.c is a library, for the fuzzers.
+noinst_LIBRARIES += libtaumerge.a
+libtaumerge_a_SOURCES = \
+	src/budget.c src/budget.h \
+	src/commands.h \
+	src/compute.c \
+	src/cpus.c src/cpus.h \
+	src/digests.c src/digests.h \
+	src/hash.c \
+	src/inputs.c src/inputs.h \
+	src/inspect.c \
+	src/manifest.c src/manifest.h \
+	src/merge.c \
+	src/options.c src/options.h \
+	src/pipeline.h \
+	src/plan.c src/plan.h \
+	src/plan_bind.c \
+	src/plan_layout.c \
+	src/plan_print.c \
+	src/probe.c src/probe.h \
+	src/progress.c src/progress.h \
+	src/recipe.h \
+	src/record.c src/record.h \
+	src/report.c src/report.h \
+	src/results.c src/results.h \
+	src/run.c src/run.h \
+	src/side_files.c \
+	src/signals.c src/signals.h \
+	src/staging.c src/staging.h \
+	src/unit.c src/unit.h \
+	src/verify.c \
+	src/workers.c \
+	$(NULL)
+
+bin_PROGRAMS += taumerge
+taumerge_SOURCES = src/main.c
+taumerge_LDADD = libtaumerge.a libio.a libkernels.a $(JANSSON_LIBS) \
+	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options: see options.h. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "io/checked.h"
+
+/* Enough for any disk; little on the machines this is for. */
+#define DEFAULT_MEMORY ((uint64_t)512 << 20)
+
+#define MAX_THREADS 1024
+
+#define MERGING (TM_FOR_MERGE | TM_FOR_PLAN)
+#define MOVING  (MERGING | TM_FOR_VERIFY | TM_FOR_INSPECT)
+
+/* Long options without a letter. */
+enum {
+    OPT_MEMORY = 256,
+    OPT_THREADS,
+    OPT_IO,
+    OPT_DIRECT,
+    OPT_PROGRESS,
+    OPT_DTYPE,
+    OPT_SHARD_SIZE,
+    OPT_ALLOW_MISSING,
+    OPT_ALLOW_EXTRA,
+    OPT_JSON,
+    OPT_DIGEST,
+};
+
+static const struct option_line {
+    const char *name;
+    int code; /* the letter, if there is one */
+    unsigned commands;
+    const char *argument; /* NULL: takes none */
+    const char *help;
+} lines[] = {
+    {"base", 'b', MERGING, "BASE", "checkpoint the vectors are measured from"},
+    {"vector", 't', MERGING, "VECTOR", "a fine-tuned checkpoint; repeat"},
+    {"weight", 'w', MERGING, "WEIGHT", "of the vector before it (1)"},
+    {"output", 'o', MERGING, "OUT", "what to make"},
+    {"force", 'f', MERGING, NULL, "replace OUT if it exists"},
+    {"dtype", OPT_DTYPE, MERGING, "TYPE",
+     "of the output: bfloat16, float16, float32 ..."},
+    {"shard-size", OPT_SHARD_SIZE, MERGING, "SIZE",
+     "of the output; else the base's layout"},
+    {"allow-missing", OPT_ALLOW_MISSING, MERGING, NULL,
+     "a vector may lack tensors: they count as unchanged"},
+    {"allow-extra", OPT_ALLOW_EXTRA, MERGING, NULL,
+     "leave out tensors that the base lacks"},
+    {"memory", OPT_MEMORY, MERGING, "SIZE", "most memory to use (512M)"},
+    {"threads", OPT_THREADS, MERGING, "N", "most threads that compute"},
+    {"io", OPT_IO, MOVING, "ENGINE", "auto, uring or threads"},
+    {"direct", OPT_DIRECT, MOVING, "WHEN",
+     "auto, on or off: bypass the page cache"},
+    {"progress", OPT_PROGRESS, MOVING, "KIND", "auto, bar, json or none"},
+    {"digest", OPT_DIGEST, TM_FOR_INSPECT, NULL,
+     "compute digests where none are recorded"},
+    {"json", OPT_JSON, TM_FOR_PLAN | TM_FOR_VERIFY | TM_FOR_INSPECT, NULL,
+     "print JSON"},
+    {"quiet", 'q', MOVING, NULL, "print errors only"},
+    {"verbose", 'v', MOVING, NULL, "say more"},
+    {"help", 'h', MOVING, NULL, "print this"},
+};
+
+#define NUM_LINES (sizeof(lines) / sizeof(lines[0]))
+
+/* --- values --------------------------------------------------------------*/
+
+bool tm_parse_size(const char *text, uint64_t *size)
+{
+    static const char letters[] = "KMGT";
+    uint64_t number, scale = 1;
+    char *end;
+    const char *letter;
+
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    if (errno != 0)
+        return false;
+    letter = *end != '\0' ? strchr(letters, *end & ~0x20) : NULL;
+    if (letter != NULL) {
+        const uint64_t step =
+            strcasecmp(end + 1, "b") == 0 ? 1000 : 1024;
+
+        for (const char *l = letters; l <= letter; l++)
+            scale *= step;
+        end += step == 1000 ? 2 : 1;
+    }
+    return *end == '\0' && tm_mul(number, scale, size);
+}
+
+/* A finite number, with a decimal point in any locale. */
+static bool parse_weight(const char *text, double *weight)
+{
+    static locale_t c_locale;
+    char *end;
+
+    if (c_locale == (locale_t)0)
+        c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (c_locale == (locale_t)0 || text[0] == '\0' ||
+        strpbrk(text, " \t\n\v\f\rxX") != NULL)
+        return false;
+    *weight = strtod_l(text, &end, c_locale);
+    return *end == '\0' && isfinite(*weight);
+}
+
+static bool parse_choice(const char *text, const char *const *names,
+                         unsigned count, unsigned *choice)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *choice = i;
+            return true;
+        }
+    return false;
+}
+
+/* --- the options one by one ----------------------------------------------*/
+
+static enum tm_status bad_value(const char *option, const char *value,
+                                const char *expected)
+{
+    return tm_error(TM_USAGE, "--%s: '%s' is not %s", option, value,
+                    expected);
+}
+
+static enum tm_status set_vector(struct tm_options *o, const char *path)
+{
+    o->vectors[o->recipe.num_vectors++] =
+        (struct tm_vector){.path = path, .weight = 1};
+    return TM_OK;
+}
+
+static enum tm_status set_weight(struct tm_options *o, const char *text,
+                                 bool *has_weight)
+{
+    if (o->recipe.num_vectors == 0)
+        return tm_error(TM_USAGE, "-w %s: there is no -t before it", text);
+    if (*has_weight)
+        return tm_error(TM_USAGE, "-w %s: '%s' has a weight already", text,
+                        o->vectors[o->recipe.num_vectors - 1].path);
+    *has_weight = true;
+    if (!parse_weight(text, &o->vectors[o->recipe.num_vectors - 1].weight))
+        return bad_value("weight", text, "a finite number");
+    return TM_OK;
+}
+
+static enum tm_status set_once(const char **target, const char *option,
+                               const char *value)
+{
+    if (*target != NULL)
+        return tm_error(TM_USAGE, "--%s is given twice", option);
+    if (value[0] == '\0')
+        return tm_error(TM_USAGE, "--%s: the name is empty", option);
+    *target = value;
+    return TM_OK;
+}
+
+static enum tm_status set_threads(struct tm_settings *s, const char *text)
+{
+    char *end;
+    const unsigned long value = strtoul(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 ||
+        value > MAX_THREADS)
+        return bad_value("threads", text, "a number from 1 to 1024");
+    s->threads = (unsigned)value;
+    return TM_OK;
+}
+
+static enum tm_status set_size(uint64_t *target, const char *option,
+                               const char *text)
+{
+    if (!tm_parse_size(text, target) || *target == 0)
+        return bad_value(option, text, "a size like 512M or 5GB");
+    return TM_OK;
+}
+
+static enum tm_status set_choices(struct tm_settings *s, int code,
+                                  const char *text)
+{
+    static const char *const engines[] = {"auto", "uring", "threads"};
+    static const char *const directs[] = {"auto", "on", "off"};
+    static const char *const kinds[] = {"auto", "bar", "json", "none"};
+    unsigned choice;
+
+    if (code == OPT_IO) {
+        if (!parse_choice(text, engines, 3, &choice))
+            return bad_value("io", text, "auto, uring or threads");
+        s->io = (enum tm_io_choice)choice;
+    } else if (code == OPT_DIRECT) {
+        if (!parse_choice(text, directs, 3, &choice))
+            return bad_value("direct", text, "auto, on or off");
+        s->direct = (enum tm_direct)choice;
+    } else {
+        if (!parse_choice(text, kinds, 4, &choice))
+            return bad_value("progress", text, "auto, bar, json or none");
+        s->progress = (enum tm_progress_kind)choice;
+    }
+    return TM_OK;
+}
+
+static enum tm_status set_dtype(struct tm_recipe *recipe, const char *text)
+{
+    recipe->has_dtype = true;
+    if (!tm_dtype_from_user(text, &recipe->dtype))
+        return bad_value("dtype", text,
+                         "a type like bfloat16, float16 or float32");
+    return TM_OK;
+}
+
+/* Sets what takes no argument. */
+static void set_flag(struct tm_options *o, int code)
+{
+    switch (code) {
+    case 'f':
+        o->settings.force = true;
+        break;
+    case 'q':
+        o->settings.verbosity = TM_QUIET;
+        break;
+    case 'v':
+        o->settings.verbosity = TM_VERBOSE;
+        break;
+    case 'h':
+        o->help = true;
+        break;
+    case OPT_JSON:
+        o->settings.json = true;
+        break;
+    case OPT_DIGEST:
+        o->settings.digest = true;
+        break;
+    case OPT_ALLOW_MISSING:
+        o->recipe.allow_missing = true;
+        break;
+    case OPT_ALLOW_EXTRA:
+        o->recipe.allow_extra = true;
+        break;
+    }
+}
+
+static enum tm_status set(struct tm_options *o, int code, const char *text,
+                          bool *has_weight)
+{
+    switch (code) {
+    case 'b':
+        return set_once(&o->recipe.base, "base", text);
+    case 't':
+        *has_weight = false;
+        return set_vector(o, text);
+    case 'w':
+        return set_weight(o, text, has_weight);
+    case 'o':
+        return set_once(&o->out, "output", text);
+    case OPT_DTYPE:
+        return set_dtype(&o->recipe, text);
+    case OPT_SHARD_SIZE:
+        return set_size(&o->recipe.shard_size, "shard-size", text);
+    case OPT_MEMORY:
+        return set_size(&o->settings.memory, "memory", text);
+    case OPT_THREADS:
+        return set_threads(&o->settings, text);
+    case OPT_IO:
+    case OPT_DIRECT:
+    case OPT_PROGRESS:
+        return set_choices(&o->settings, code, text);
+    default:
+        set_flag(o, code);
+        return TM_OK;
+    }
+}
+
+/* --- the command line as a whole -----------------------------------------*/
+
+/* The forms that getopt_long wants, of the options of one command. */
+static void make_tables(unsigned command, struct option *longs, char *shorts)
+{
+    *shorts++ = ':'; /* tell a missing argument from an unknown option */
+    for (size_t i = 0; i < NUM_LINES; i++) {
+        const struct option_line *line = &lines[i];
+
+        if (!(line->commands & command))
+            continue;
+        *longs++ = (struct option){
+            .name = line->name,
+            .has_arg = line->argument ? required_argument : no_argument,
+            .val = line->code,
+        };
+        if (line->code < 256) {
+            *shorts++ = (char)line->code;
+            if (line->argument != NULL)
+                *shorts++ = ':';
+        }
+    }
+    *longs = (struct option){0};
+    *shorts = '\0';
+}
+
+static enum tm_status from_environment(struct tm_settings *settings)
+{
+    const char *cap = getenv("TAUMERGE_CPU");
+
+    settings->fault = getenv("TAUMERGE_FAULT");
+    if (!tm_isa_choose(cap, &settings->isa))
+        return tm_error(TM_USAGE,
+                        "TAUMERGE_CPU: '%s' is no instruction set of this "
+                        "machine",
+                        cap);
+    return TM_OK;
+}
+
+enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
+                                struct tm_options *options)
+{
+    struct option longs[NUM_LINES + 1];
+    char shorts[2 * NUM_LINES + 2];
+    bool has_weight = false;
+    int code;
+
+    *options = (struct tm_options){
+        .settings = {.memory = DEFAULT_MEMORY},
+        .vectors = calloc((size_t)argc + 1, sizeof(*options->vectors)),
+    };
+    if (options->vectors == NULL)
+        return tm_no_memory();
+    options->recipe.vectors = options->vectors;
+    make_tables(command, longs, shorts);
+    opterr = 0;
+    optind = 0; /* start anew, also in a second call (fuzzing) */
+    while ((code = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        enum tm_status status;
+
+        if (code == ':')
+            return tm_error(TM_USAGE, "%s: needs an argument",
+                            argv[optind - 1]);
+        if (code == '?')
+            return tm_error(TM_USAGE, "%s: no such option of %s (see %s "
+                                      "--help)",
+                            argv[optind - 1], argv[0], argv[0]);
+        status = set(options, code, optarg, &has_weight);
+        if (status != TM_OK)
+            return status;
+    }
+    options->paths = argv + optind;
+    options->num_paths = (size_t)(argc - optind);
+    return from_environment(&options->settings);
+}
+
+void tm_options_free(struct tm_options *options)
+{
+    free(options->vectors);
+    options->vectors = NULL;
+}
+
+void tm_options_print(unsigned command)
+{
+    for (size_t i = 0; i < NUM_LINES; i++) {
+        const struct option_line *line = &lines[i];
+        char left[64];
+        const char *space = line->argument != NULL ? " " : "";
+        const char *argument = line->argument != NULL ? line->argument : "";
+
+        if (!(line->commands & command))
+            continue;
+        if (line->code < 256)
+            snprintf(left, sizeof(left), "-%c, --%s%s%s", line->code,
+                     line->name, space, argument);
+        else
+            snprintf(left, sizeof(left), "    --%s%s%s", line->name, space,
+                     argument);
+        printf("  %-26s %s\n", left, line->help);
+    }
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan: see plan.h. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/plan.h"
+
+#include <stdlib.h>
+
+#include "io/path.h"
+
+/* The base's own column of sources. */
+static enum tm_status bind_base(struct tm_plan *plan)
+{
+    uint32_t first;
+    const enum tm_status status =
+        tm_plan_add_files(plan, &plan->base, &first);
+
+    plan->width = 1 + plan->recipe->num_vectors;
+    plan->sources = calloc(plan->num_tensors * plan->width + 1,
+                           sizeof(*plan->sources));
+    if (status == TM_OK && plan->sources == NULL)
+        return tm_no_memory();
+    if (status != TM_OK)
+        return status;
+    for (size_t i = 0; i < plan->num_tensors * plan->width; i++)
+        plan->sources[i].file = TM_NO_FILE;
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_tensor *tensor = &plan->base.tensors[t];
+
+        plan->sources[t * plan->width] = (struct tm_source){
+            .offset = tensor->offset,
+            .file = first + tensor->shard,
+            .dtype = tensor->dtype,
+        };
+    }
+    return TM_OK;
+}
+
+static void count_bytes(struct tm_plan *plan)
+{
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_source *sources = tm_plan_sources(plan, t);
+
+        for (size_t i = 0; i < plan->width; i++)
+            if (sources[i].file != TM_NO_FILE)
+                plan->bytes_read += tm_plan_source_bytes(
+                    &plan->tensors[t], (enum tm_dtype)sources[i].dtype);
+    }
+    for (size_t i = 0; i < plan->num_shards; i++)
+        plan->bytes_written += plan->shards[i].size;
+}
+
+static void count_memory(struct tm_plan *plan)
+{
+    plan->bytes_kept +=
+        plan->num_tensors *
+            (sizeof(*plan->tensors) + sizeof(*plan->base.tensors) +
+             plan->width * sizeof(*plan->sources)) +
+        plan->base.table_size * sizeof(*plan->base.table) +
+        plan->files_capacity * sizeof(*plan->files) +
+        plan->base.arena.bytes;
+}
+
+enum tm_status tm_plan_make(struct tm_disk *disk,
+                            const struct tm_recipe *recipe,
+                            const struct tm_settings *settings,
+                            const char *out, struct tm_plan *plan)
+{
+    enum tm_status status, bound;
+
+    *plan = (struct tm_plan){.recipe = recipe};
+    status = tm_checkpoint_open(disk, recipe->base, &plan->base);
+    if (status != TM_OK)
+        return status;
+    plan->single_file =
+        plan->base.directory == NULL && tm_path_ends_with(out, ".safetensors");
+    status = tm_plan_layout(plan, out);
+    if (status == TM_OK)
+        status = bind_base(plan);
+    if (status != TM_OK)
+        return status;
+    bound = tm_plan_bind(plan, disk, settings);
+    status = tm_plan_side_files(plan);
+    if (bound != TM_OK)
+        return bound;
+    if (status != TM_OK)
+        return status;
+    count_bytes(plan);
+    count_memory(plan);
+    return tm_plan_budget(plan, settings);
+}
+
+void tm_plan_free(struct tm_plan *plan)
+{
+    for (size_t i = 0; i < plan->num_shards; i++)
+        free(plan->shards[i].header);
+    free(plan->shards);
+    free(plan->tensors);
+    free(plan->sources);
+    free(plan->files);
+    tm_checkpoint_close(&plan->base);
+    tm_arena_free(&plan->arena);
+    *plan = (struct tm_plan){0};
+}

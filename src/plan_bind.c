@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * plan_bind: where the inputs of each output tensor are.
+ *
+ * The vectors' headers are parsed a few at a time, one thread each, since
+ * parsing is what planning takes time for; of each only the places of its
+ * tensors are kept. All that does not fit is reported, vector by vector.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/cpus.h"
+#include "src/plan.h"
+
+/*
+ * Problems of one vector that are listed one by one; the rest are counted. A
+ * wrong model differs in every tensor.
+ */
+#define MAX_LISTED 20
+
+struct problems {
+    const char *path;
+    size_t count;
+};
+
+/* Whether the next problem should be listed. */
+static bool list_next(struct problems *problems)
+{
+    return ++problems->count <= MAX_LISTED;
+}
+
+static void finish_problems(const struct problems *problems)
+{
+    if (problems->count > MAX_LISTED)
+        tm_error(TM_BAD_DATA, "%s: and %zu problems more", problems->path,
+                 problems->count - MAX_LISTED);
+}
+
+enum tm_status tm_plan_add_files(struct tm_plan *plan,
+                                 const struct tm_checkpoint *checkpoint,
+                                 uint32_t *first)
+{
+    const size_t count = plan->num_files + checkpoint->num_shards;
+
+    if (count > plan->files_capacity) {
+        const size_t capacity = 2 * count;
+        struct tm_input_file *files =
+            realloc(plan->files, capacity * sizeof(*files));
+
+        if (files == NULL)
+            return tm_no_memory();
+        plan->files = files;
+        plan->files_capacity = capacity;
+    }
+    *first = (uint32_t)plan->num_files;
+    for (size_t i = 0; i < checkpoint->num_shards; i++) {
+        const struct tm_shard *shard = &checkpoint->shards[i];
+        const char *path =
+            tm_arena_copy(&plan->arena, shard->path, strlen(shard->path));
+
+        if (path == NULL)
+            return tm_no_memory();
+        plan->files[plan->num_files++] =
+            (struct tm_input_file){path, shard->identity};
+    }
+    return TM_OK;
+}
+
+const char *tm_shape_text(struct tm_arena *arena, unsigned ndim,
+                          const uint64_t *shape)
+{
+    char text[TM_MAX_SHAPE_TEXT];
+    size_t length = 0;
+    const char *copy;
+
+    text[length++] = '[';
+    for (unsigned i = 0; i < ndim; i++)
+        length += (size_t)snprintf(text + length, sizeof(text) - length,
+                                   "%s%llu", i > 0 ? ", " : "",
+                                   (unsigned long long)shape[i]);
+    text[length++] = ']';
+    copy = tm_arena_copy(arena, text, length);
+    return copy != NULL ? copy : "?";
+}
+
+static bool same_shape(const struct tm_tensor *a, const struct tm_tensor *b)
+{
+    return a->ndim == b->ndim &&
+           (a->ndim == 0 ||
+            memcmp(a->shape, b->shape, a->ndim * sizeof(*a->shape)) == 0);
+}
+
+/* Whether `tensor` can be merged into the base's `own`. */
+static bool fits(const struct tm_checkpoint *vector,
+                 const struct tm_tensor *tensor, const struct tm_tensor *own,
+                 struct problems *problems)
+{
+    const char *path = vector->shards[tensor->shard].path;
+    struct tm_arena arena = {0};
+
+    if (!same_shape(tensor, own)) {
+        if (list_next(problems))
+            tm_error(TM_BAD_DATA,
+                     "%s: tensor '%s': has shape %s, the base %s", path,
+                     own->name,
+                     tm_shape_text(&arena, tensor->ndim, tensor->shape),
+                     tm_shape_text(&arena, own->ndim, own->shape));
+        tm_arena_free(&arena);
+        return false;
+    }
+    if (strcmp(tensor->dtype_name, own->dtype_name) == 0 ||
+        (tm_dtype_is_float((enum tm_dtype)tensor->dtype) &&
+         tm_dtype_is_float((enum tm_dtype)own->dtype)))
+        if (tensor->dtype != TM_OPAQUE || tensor->bytes == own->bytes)
+            return true;
+    if (list_next(problems))
+        tm_error(TM_BAD_DATA,
+                 "%s: tensor '%s': has %llu bytes of type %s, the base %llu "
+                 "of %s: they cannot be merged",
+                 path, own->name, (unsigned long long)tensor->bytes,
+                 tensor->dtype_name, (unsigned long long)own->bytes,
+                 own->dtype_name);
+    return false;
+}
+
+/* Notes a tensor that the base lacks, or reports it. */
+static void extra_tensor(struct tm_plan *plan, size_t number,
+                         const struct tm_checkpoint *vector,
+                         const struct tm_tensor *tensor,
+                         struct problems *problems)
+{
+    struct tm_extra *extra;
+
+    if (!plan->recipe->allow_extra) {
+        if (list_next(problems))
+            tm_error(TM_BAD_DATA,
+                     "%s: tensor '%s': the base has no such tensor "
+                     "(--allow-extra leaves it out)",
+                     vector->shards[tensor->shard].path, tensor->name);
+        return;
+    }
+    extra = tm_arena_alloc(&plan->arena, sizeof(*extra));
+    if (extra == NULL || (extra->name = tm_arena_copy(
+                              &plan->arena, tensor->name,
+                              strlen(tensor->name))) == NULL) {
+        tm_no_memory();
+        problems->count++;
+        return;
+    }
+    extra->vector = number;
+    extra->next = plan->extras;
+    plan->extras = extra;
+}
+
+/* Fills in the column of vector `number`. */
+static enum tm_status bind_vector(struct tm_plan *plan, size_t number,
+                                  const struct tm_checkpoint *vector)
+{
+    const bool is_used = plan->recipe->vectors[number].weight != 0;
+    struct problems problems = {vector->path, 0};
+    uint32_t first;
+    enum tm_status status = tm_plan_add_files(plan, vector, &first);
+
+    if (status != TM_OK)
+        return status;
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_tensor *own = &plan->base.tensors[t];
+        const struct tm_tensor *tensor =
+            tm_checkpoint_get(vector, own->name);
+        struct tm_source *source =
+            &plan->sources[t * plan->width + 1 + number];
+
+        if (tensor == NULL) {
+            if (!plan->recipe->allow_missing && list_next(&problems))
+                tm_error(TM_BAD_DATA,
+                         "%s: has no tensor '%s' (--allow-missing takes it "
+                         "for unchanged)",
+                         vector->path, own->name);
+        } else if (fits(vector, tensor, own, &problems) && is_used) {
+            *source = (struct tm_source){
+                .offset = tensor->offset,
+                .file = first + tensor->shard,
+                .dtype = tensor->dtype,
+            };
+        }
+    }
+    for (size_t t = 0; t < vector->num_tensors; t++)
+        if (tm_checkpoint_get(&plan->base, vector->tensors[t].name) == NULL)
+            extra_tensor(plan, number, vector, &vector->tensors[t],
+                         &problems);
+    finish_problems(&problems);
+    return problems.count > 0 ? TM_BAD_DATA : TM_OK;
+}
+
+/* --- several vectors at a time -------------------------------------------*/
+
+/* A vector that is being opened. */
+struct opening {
+    struct tm_checkpoint checkpoint;
+    enum tm_status status;
+};
+
+/* Runs a step that needs no disk on all of them, a thread each. */
+static void parse_all(struct opening *openings, size_t count,
+                      enum tm_status (*step)(struct tm_checkpoint *))
+{
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)count)
+    for (size_t i = 0; i < count; i++)
+        if (openings[i].status == TM_OK)
+            openings[i].status = step(&openings[i].checkpoint);
+}
+
+static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
+                                 size_t first, struct opening *openings,
+                                 size_t count)
+{
+    enum tm_status status = TM_OK;
+
+    for (size_t i = 0; i < count; i++)
+        openings[i].status =
+            tm_checkpoint_find(disk, plan->recipe->vectors[first + i].path,
+                               &openings[i].checkpoint);
+    parse_all(openings, count, tm_checkpoint_parse_index);
+    for (size_t i = 0; i < count; i++)
+        if (openings[i].status == TM_OK)
+            openings[i].status =
+                tm_checkpoint_read_headers(disk, &openings[i].checkpoint);
+    parse_all(openings, count, tm_checkpoint_parse_headers);
+    for (size_t i = 0; i < count; i++) {
+        if (openings[i].status == TM_OK)
+            openings[i].status =
+                bind_vector(plan, first + i, &openings[i].checkpoint);
+        if (openings[i].status != TM_OK && status == TM_OK)
+            status = openings[i].status;
+        tm_checkpoint_close(&openings[i].checkpoint);
+    }
+    return status;
+}
+
+/* What is done with a tensor, now that its sources are known. */
+static void choose_operation(struct tm_plan *plan, size_t number)
+{
+    struct tm_plan_tensor *tensor = &plan->tensors[number];
+    const struct tm_tensor *own = &plan->base.tensors[number];
+    const struct tm_source *sources = tm_plan_sources(plan, number);
+    bool is_touched = false;
+
+    for (size_t i = 1; i < plan->width; i++)
+        if (sources[i].file != TM_NO_FILE)
+            is_touched = true;
+    if (!tm_dtype_is_float((enum tm_dtype)own->dtype)) {
+        tensor->operation = TM_COPY;
+        tensor->why = "not a floating-point type that can be merged";
+    } else if (!is_touched && tensor->dtype == own->dtype) {
+        tensor->operation = TM_COPY;
+        tensor->why = "no vector has a part in it";
+    } else {
+        tensor->operation = TM_SUM;
+    }
+}
+
+enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
+                            const struct tm_settings *settings)
+{
+    const size_t batch = tm_cpus_to_use(settings->threads);
+    struct opening *openings = calloc(batch, sizeof(*openings));
+    enum tm_status status = TM_OK;
+
+    if (openings == NULL)
+        return tm_no_memory();
+    for (size_t v = 0; v < plan->recipe->num_vectors; v += batch) {
+        const size_t left = plan->recipe->num_vectors - v;
+        const enum tm_status own = bind_batch(plan, disk, v, openings,
+                                              left < batch ? left : batch);
+
+        if (status == TM_OK)
+            status = own;
+    }
+    free(openings);
+    for (size_t t = 0; t < plan->num_tensors; t++)
+        choose_operation(plan, t);
+    return status;
+}

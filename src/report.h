@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * report: what a merge says at its end, or a plan instead of one.
+ */
+#ifndef TM_SRC_REPORT_H
+#define TM_SRC_REPORT_H
+
+#include "src/plan.h"
+#include "src/results.h"
+
+/* The final report of a merge into `out`. */
+void tm_report(const struct tm_plan *plan, const struct tm_results *results,
+               const char *out);
+
+/* Speeds that a probe of the disk found, in bytes a second; 0: unknown. */
+struct tm_speed {
+    double read;
+    double write;
+};
+
+/* The plan on stdout, as text or as JSON. */
+enum tm_status tm_plan_print(const struct tm_plan *plan, bool json,
+                             uint64_t space, const struct tm_speed *speed);
+
+#endif

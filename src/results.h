@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * results: what a run found out, for the manifest and the report.
+ *
+ * Filled in by the run: digests by the thread that hashes a shard, statistics
+ * under the run's lock.
+ */
+#ifndef TM_SRC_RESULTS_H
+#define TM_SRC_RESULTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/digest.h"
+#include "kernels/sum.h"
+#include "src/plan.h"
+
+struct tm_results {
+    struct tm_digest *shards;  /* one for each output shard */
+    struct tm_digest *tensors; /* one for each output tensor */
+    /* sources[t * plan->width + i]: of the input tensor, where there is one */
+    struct tm_digest *sources;
+    struct tm_sum_stats *stats; /* one for each output tensor */
+    uint64_t bytes_read;        /* with the slack of whole blocks */
+    uint64_t bytes_written;
+    double seconds;
+    /* Share of the time that the run waited for each stage. */
+    double reading, computing, writing;
+    size_t files_direct; /* input files that were read past the page cache */
+    size_t files_buffered;
+};
+
+enum tm_status tm_results_init(struct tm_results *results,
+                               const struct tm_plan *plan);
+void tm_results_free(struct tm_results *results);
+
+/* Memory that tm_results_init takes. */
+uint64_t tm_results_memory(const struct tm_plan *plan);
+
+#endif

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run: see run.h. This is the I/O thread. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/run.h"
+
+#include <errno.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "io/path.h"
+#include "src/cpus.h"
+#include "src/inputs.h"
+#include "src/pipeline.h"
+#include "src/progress.h"
+#include "src/signals.h"
+
+/* The size of a huge page on x86-64 and, mostly, aarch64. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+struct run {
+    const struct tm_plan *plan;
+    const struct tm_settings *settings;
+    struct tm_disk *disk;
+    struct tm_staging *staging;
+    struct tm_pipeline pipeline;
+    struct tm_inputs inputs;
+    struct tm_cutter cutter;
+    struct tm_unit_limits limits;
+    struct tm_stream streams[TM_OPEN_STREAMS];
+    struct tm_progress progress;
+
+    unsigned char *pool;
+    size_t pool_bytes;
+    struct tm_job *jobs;
+    struct tm_jobs idle;     /* jobs without a unit */
+    struct tm_job *waiting;  /* cut, but its files or stream are not to be had */
+    size_t reading, writing; /* jobs in these stages */
+    bool all_cut;
+    enum tm_status status; /* of the first failure */
+};
+
+/* --- memory --------------------------------------------------------------*/
+
+/*
+ * One mapping for all buffers. Huge pages spare the TLB and the pinning of
+ * direct I/O; touching them now keeps page faults out of the run.
+ */
+static enum tm_status make_pool(struct run *run)
+{
+    const struct tm_budget *budget = &run->plan->budget;
+    const size_t bytes = budget->slot * budget->slots;
+    unsigned char *mapping;
+
+    run->pool_bytes = bytes + HUGE_PAGE;
+    mapping = mmap(NULL, run->pool_bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping == MAP_FAILED)
+        return tm_error(TM_SYSTEM, "cannot map %zu bytes of memory: %s",
+                        run->pool_bytes, strerror(errno));
+    run->pool = mapping;
+    mapping += HUGE_PAGE - (uintptr_t)mapping % HUGE_PAGE;
+    /* Whole huge pages only: the rest would cost memory beyond the budget. */
+    if (bytes >= HUGE_PAGE)
+        madvise(mapping, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    madvise(mapping, bytes, MADV_DONTFORK);
+    for (size_t i = 0; i < budget->slots; i++)
+        run->jobs[i].slot = mapping + i * budget->slot;
+    return TM_OK;
+}
+
+static enum tm_status make_jobs(struct run *run)
+{
+    const struct tm_budget *budget = &run->plan->budget;
+
+    run->jobs = calloc(budget->slots, sizeof(*run->jobs));
+    if (run->jobs == NULL)
+        return tm_no_memory();
+    for (size_t i = 0; i < budget->slots; i++) {
+        struct tm_job *job = &run->jobs[i];
+
+        job->transfers = calloc(budget->requests, sizeof(*job->transfers));
+        if (job->transfers == NULL ||
+            !tm_unit_init(&job->unit, run->plan, &run->limits))
+            return tm_no_memory();
+        tm_jobs_add(&run->idle, job);
+    }
+    return TM_OK;
+}
+
+static enum tm_status prepare(struct run *run)
+{
+    const struct tm_budget *budget = &run->plan->budget;
+    enum tm_status status;
+
+    run->limits = (struct tm_unit_limits){
+        .span = budget->span,
+        .slot_bytes = budget->slot,
+        .tiles = budget->tiles,
+        .reads = budget->requests,
+    };
+    status = tm_inputs_init(&run->inputs, run->disk, run->plan,
+                            run->settings->direct);
+    if (status == TM_OK)
+        status = make_jobs(run);
+    if (status == TM_OK)
+        status = make_pool(run);
+    if (status == TM_OK &&
+        !tm_cutter_init(&run->cutter, run->plan, &run->limits))
+        status = tm_no_memory();
+    for (size_t i = 0; i < TM_OPEN_STREAMS && status == TM_OK; i++)
+        if (!tm_stream_init(&run->streams[i], run->plan->width))
+            status = tm_no_memory();
+    return status;
+}
+
+static void release(struct run *run)
+{
+    for (size_t i = 0; i < TM_OPEN_STREAMS; i++) {
+        tm_file_close(run->disk->engine, &run->streams[i].file);
+        tm_stream_free(&run->streams[i], run->plan->width);
+    }
+    for (size_t i = 0; i < run->plan->budget.slots && run->jobs; i++) {
+        free(run->jobs[i].transfers);
+        tm_unit_free(&run->jobs[i].unit);
+    }
+    free(run->jobs);
+    if (run->pool != NULL)
+        munmap(run->pool, run->pool_bytes);
+    tm_cutter_free(&run->cutter);
+    tm_inputs_free(&run->inputs);
+}
+
+static void set_status(struct run *run, enum tm_status status)
+{
+    if (run->status == TM_OK)
+        run->status = status;
+}
+
+/* --- output shards -------------------------------------------------------*/
+
+/* All shards are made at once: what they need is known to be there. */
+static enum tm_status create_shards(struct run *run)
+{
+    for (size_t i = 0; i < run->plan->num_shards; i++) {
+        const struct tm_plan_shard *shard = &run->plan->shards[i];
+        const char *path = tm_staging_path(run->staging, shard->name);
+        struct tm_file file;
+        enum tm_status status;
+
+        if (path == NULL)
+            return tm_no_memory();
+        status = tm_file_create(run->disk->engine, run->staging->fd,
+                                shard->name, path, shard->size,
+                                run->settings->direct, &file);
+        if (status == TM_OK)
+            status = tm_file_close(run->disk->engine, &file);
+        if (status != TM_OK)
+            return status;
+    }
+    return TM_OK;
+}
+
+/* The stream of output shard `number`; NULL while all are busy. */
+static struct tm_stream *stream_of(struct run *run, size_t number)
+{
+    const struct tm_plan_shard *shard = &run->plan->shards[number];
+    struct tm_stream *stream = &run->streams[number % TM_OPEN_STREAMS];
+    const char *path;
+    enum tm_status status;
+
+    if (stream->open)
+        return stream->shard == number ? stream : NULL;
+    path = tm_staging_path(run->staging, shard->name);
+    status = path == NULL ? tm_no_memory()
+                          : tm_file_reopen(run->disk->engine,
+                                           run->staging->fd, shard->name,
+                                           path, run->settings->direct,
+                                           &stream->file);
+    if (status != TM_OK) {
+        set_status(run, status);
+        return NULL;
+    }
+    tm_stream_reset(stream, run->plan->width, number);
+    return stream;
+}
+
+/* All of the shard is written: cut the padding off and sync it. */
+static void finish_stream(struct run *run, struct tm_stream *stream)
+{
+    const uint64_t size = run->plan->shards[stream->shard].size;
+    const struct tm_call truncate_it = {
+        .kind = TM_CALL_TRUNCATE, .fd = stream->file.fd, .size = size};
+    enum tm_status status = TM_OK;
+
+    if (size % TM_BLOCK != 0)
+        status = tm_disk_call(run->disk, &truncate_it, TM_IO_ERROR,
+                              stream->file.path, "set the size");
+    if (status != TM_OK) {
+        set_status(run, status);
+        return;
+    }
+    stream->sync = (struct tm_transfer){
+        .kind = TM_OP_SYNC, .file = &stream->file, .owner = NULL};
+    tm_transfer_start(run->disk, &stream->sync);
+}
+
+/* The sync is done; the stream can serve another shard. */
+static void close_stream(struct run *run, struct tm_stream *stream)
+{
+    set_status(run, tm_file_close(run->disk->engine, &stream->file));
+    stream->open = false;
+}
+
+/* --- reading -------------------------------------------------------------*/
+
+/* The files of the job's reads, all or none. */
+static bool acquire_files(struct run *run, struct tm_job *job)
+{
+    const struct tm_unit *unit = &job->unit;
+
+    for (size_t i = 0; i < unit->num_reads; i++) {
+        struct tm_file *file;
+        const enum tm_status status =
+            tm_inputs_acquire(&run->inputs, unit->reads[i].file, &file);
+
+        set_status(run, status);
+        if (file != NULL)
+            continue;
+        while (i-- > 0)
+            tm_inputs_release(&run->inputs, unit->reads[i].file);
+        return false;
+    }
+    return true;
+}
+
+/* One transfer for each request of `len` bytes of `file`. */
+static void start_transfers(struct run *run, struct tm_job *job,
+                            const struct tm_transfer *all)
+{
+    const uint64_t size = tm_request_size(all->len);
+
+    for (uint64_t at = 0; at < all->len; at += size) {
+        struct tm_transfer *transfer = &job->transfers[job->pending++];
+        const uint64_t len = all->len - at < size ? all->len - at : size;
+
+        *transfer = *all;
+        transfer->offset += at;
+        transfer->buf = (char *)all->buf + at;
+        transfer->len = len;
+        transfer->need = all->need - at < len ? all->need - at : len;
+        tm_transfer_start(run->disk, transfer);
+    }
+}
+
+static void pass_to_workers(struct run *run, struct tm_job *job)
+{
+    pthread_mutex_lock(&run->pipeline.lock);
+    tm_jobs_add(&run->pipeline.ready, job);
+    pthread_cond_signal(&run->pipeline.work);
+    pthread_mutex_unlock(&run->pipeline.lock);
+}
+
+static void start_reads(struct run *run, struct tm_job *job)
+{
+    const struct tm_unit *unit = &job->unit;
+
+    job->pending = 0;
+    if (unit->num_reads == 0) {
+        pass_to_workers(run, job);
+        return;
+    }
+    run->reading++;
+    for (size_t i = 0; i < unit->num_reads; i++) {
+        const struct tm_read *read = &unit->reads[i];
+        const struct tm_transfer all = {
+            .kind = TM_OP_READ,
+            .file = &run->inputs.inputs[read->file].file,
+            .offset = read->offset,
+            .buf = job->slot + read->place,
+            .len = read->len,
+            .need = read->need,
+            .what = run->plan->tensors[read->tensor].name,
+            .owner = job,
+        };
+
+        start_transfers(run, job, &all);
+    }
+}
+
+/* Gives the job its stream and its place in it. */
+static bool join_stream(struct run *run, struct tm_job *job)
+{
+    struct tm_stream *stream = stream_of(run, job->unit.shard);
+
+    if (stream == NULL)
+        return false;
+    job->stream = stream;
+    job->sequence = stream->cut++;
+    stream->all_cut =
+        job->unit.end == run->plan->shards[job->unit.shard].size;
+    return true;
+}
+
+/* Starts units while there are slots, files and streams for them. */
+static void start_units(struct run *run)
+{
+    while (run->status == TM_OK && !run->all_cut) {
+        struct tm_job *job = run->waiting;
+
+        if (job == NULL) {
+            enum tm_cut cut;
+
+            job = tm_jobs_take(&run->idle);
+            if (job == NULL)
+                return;
+            cut = tm_cutter_next(&run->cutter, &run->limits, &job->unit);
+            if (cut != TM_CUT_UNIT) {
+                run->all_cut = true;
+                tm_jobs_add(&run->idle, job);
+                if (cut == TM_CUT_SLOT)
+                    set_status(run, tm_error(TM_INTERNAL,
+                                             "a unit outgrew its slot"));
+                return;
+            }
+        }
+        run->waiting = job;
+        if (!acquire_files(run, job))
+            return;
+        if (!join_stream(run, job)) {
+            for (size_t i = 0; i < job->unit.num_reads; i++)
+                tm_inputs_release(&run->inputs, job->unit.reads[i].file);
+            return;
+        }
+        run->waiting = NULL;
+        start_reads(run, job);
+    }
+}
+
+/* --- writing -------------------------------------------------------------*/
+
+static void start_writes(struct run *run, struct tm_job *job)
+{
+    const struct tm_unit *unit = &job->unit;
+    const uint64_t bytes = unit->end - unit->begin;
+    const uint64_t len = (bytes + TM_BLOCK - 1) / TM_BLOCK * TM_BLOCK;
+    const struct tm_transfer all = {
+        .kind = TM_OP_WRITE,
+        .file = &job->stream->file,
+        .offset = unit->begin,
+        .buf = job->slot,
+        .len = len,
+        .need = len,
+        .owner = job,
+    };
+
+    memset(job->slot + bytes, 0, len - bytes);
+    job->pending = 0;
+    run->writing++;
+    start_transfers(run, job, &all);
+}
+
+/* Takes what the workers have done. */
+static void collect(struct run *run)
+{
+    struct tm_pipeline *p = &run->pipeline;
+    struct tm_jobs hashed;
+
+    pthread_mutex_lock(&p->lock);
+    hashed = p->hashed;
+    p->hashed = (struct tm_jobs){0};
+    set_status(run, p->status);
+    pthread_mutex_unlock(&p->lock);
+    while (hashed.count > 0) {
+        struct tm_job *job = tm_jobs_take(&hashed);
+
+        if (run->status == TM_OK)
+            start_writes(run, job);
+    }
+}
+
+/* --- completions ---------------------------------------------------------*/
+
+static void reads_done(struct run *run, struct tm_job *job)
+{
+    run->reading--;
+    for (size_t i = 0; i < job->unit.num_reads; i++)
+        tm_inputs_release(&run->inputs, job->unit.reads[i].file);
+    if (run->status == TM_OK)
+        pass_to_workers(run, job);
+}
+
+static void writes_done(struct run *run, struct tm_job *job)
+{
+    struct tm_stream *stream = job->stream;
+
+    run->writing--;
+    stream->written++;
+    if (stream->all_cut && stream->written == stream->cut &&
+        run->status == TM_OK)
+        finish_stream(run, stream);
+    tm_jobs_add(&run->idle, job);
+}
+
+static void complete(struct run *run, struct tm_transfer *transfer)
+{
+    struct tm_job *job = transfer->owner;
+
+    set_status(run, transfer->status);
+    if (transfer->kind == TM_OP_SYNC) {
+        for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
+            if (transfer == &run->streams[i].sync)
+                close_stream(run, &run->streams[i]);
+        return;
+    }
+    if (--job->pending > 0)
+        return;
+    if (transfer->kind == TM_OP_READ)
+        reads_done(run, job);
+    else
+        writes_done(run, job);
+}
+
+/* Which stage the others wait for: the one that most slots are in. */
+static enum tm_stage slowest_stage(struct run *run)
+{
+    const size_t busy = run->reading + run->writing;
+    const size_t computing =
+        run->plan->budget.slots - run->idle.count - busy;
+
+    if (computing >= run->reading && computing >= run->writing)
+        return TM_STAGE_COMPUTE;
+    return run->reading >= run->writing ? TM_STAGE_READ : TM_STAGE_WRITE;
+}
+
+static bool is_finished(struct run *run)
+{
+    if (run->disk->in_flight > 0)
+        return false;
+    if (run->status != TM_OK)
+        return true;
+    for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
+        if (run->streams[i].open)
+            return false;
+    return run->all_cut && run->idle.count == run->plan->budget.slots;
+}
+
+/* Whether something is under way that will make tm_disk_wait return. */
+static bool is_moving(struct run *run)
+{
+    return run->disk->in_flight > 0 ||
+           run->idle.count + (run->waiting != NULL) <
+               run->plan->budget.slots;
+}
+
+static void check_signals(struct run *run)
+{
+    const int signal = tm_signals_end();
+
+    if (signal != 0 && run->status == TM_OK)
+        run->status =
+            tm_error(TM_INTERRUPTED, "interrupted by signal %d", signal);
+}
+
+static void io_loop(struct run *run)
+{
+    const uint64_t read_before = run->disk->bytes_read;
+    const uint64_t written_before = run->disk->bytes_written;
+
+    for (;;) {
+        struct tm_transfer *done;
+
+        check_signals(run);
+        collect(run);
+        start_units(run);
+        if (is_finished(run))
+            break;
+        if (!is_moving(run)) {
+            set_status(run, tm_error(TM_SYSTEM,
+                                     "too few open files are allowed for "
+                                     "this merge (ulimit -n)"));
+            break;
+        }
+        done = tm_disk_wait(run->disk, TM_PROGRESS_MS);
+        while (done != NULL) {
+            struct tm_transfer *next = done->next;
+
+            complete(run, done);
+            done = next;
+        }
+        tm_progress_tick(&run->progress,
+                         run->disk->bytes_read - read_before,
+                         run->disk->bytes_written - written_before,
+                         slowest_stage(run));
+    }
+    run->pipeline.results->bytes_read =
+        run->disk->bytes_read - read_before;
+    run->pipeline.results->bytes_written =
+        run->disk->bytes_written - written_before;
+}
+
+static void close_pipeline(struct tm_pipeline *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->closed = true;
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The team: this thread moves bytes, the others compute. */
+static void run_team(struct run *run)
+{
+    const unsigned workers = tm_cpus_to_use(run->settings->threads);
+
+#pragma omp parallel num_threads((int)workers + 1)
+    {
+        if (omp_get_num_threads() == 1) {
+            set_status(run, tm_error(TM_SYSTEM, "cannot start threads"));
+        } else if (omp_get_thread_num() == 0) {
+            io_loop(run);
+            close_pipeline(&run->pipeline);
+        } else {
+            tm_worker(&run->pipeline);
+        }
+    }
+}
+
+static void note_results(struct run *run)
+{
+    struct tm_results *results = run->pipeline.results;
+    const double *waits = run->progress.waits;
+    const double sum = waits[0] + waits[1] + waits[2];
+
+    results->seconds = tm_clock() - run->progress.started;
+    results->files_direct = run->inputs.num_direct;
+    results->files_buffered = run->inputs.num_buffered;
+    if (sum <= 0)
+        return;
+    results->reading = waits[TM_STAGE_READ] / sum;
+    results->computing = waits[TM_STAGE_COMPUTE] / sum;
+    results->writing = waits[TM_STAGE_WRITE] / sum;
+}
+
+enum tm_status tm_run(const struct tm_plan *plan,
+                      const struct tm_settings *settings,
+                      struct tm_disk *disk, struct tm_staging *staging,
+                      struct tm_results *results)
+{
+    struct run run = {
+        .plan = plan,
+        .settings = settings,
+        .disk = disk,
+        .staging = staging,
+        .pipeline =
+            {
+                .plan = plan,
+                .disk = disk,
+                .results = results,
+                .isa = settings->isa,
+                .lock = PTHREAD_MUTEX_INITIALIZER,
+                .work = PTHREAD_COND_INITIALIZER,
+            },
+    };
+
+    for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
+        run.streams[i].file.fd = -1;
+    run.status = prepare(&run);
+    if (run.status == TM_OK)
+        run.status = create_shards(&run);
+    tm_progress_start(&run.progress, settings->progress, plan->bytes_read,
+                      plan->bytes_written);
+    if (run.status == TM_OK)
+        run_team(&run);
+    tm_progress_finish(&run.progress, results->bytes_read,
+                       results->bytes_written);
+    note_results(&run);
+    release(&run);
+    if (run.status == TM_OK)
+        run.status = tm_inputs_check(plan);
+    return run.status;
+}

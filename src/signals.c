@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* signals: see signals.h. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/signals.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+static atomic_int end;
+static atomic_bool report;
+
+static void on_end(int number)
+{
+    if (atomic_exchange(&end, number) != 0)
+        signal(number, SIG_DFL); /* the next one is final */
+}
+
+static void on_report(int number)
+{
+    (void)number;
+    atomic_store(&report, true);
+}
+
+static void catch(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+}
+
+void tm_signals_catch(void)
+{
+    catch(SIGINT, on_end);
+    catch(SIGTERM, on_end);
+    catch(SIGHUP, on_end);
+    catch(SIGUSR1, on_report);
+    catch(SIGPIPE, SIG_IGN);
+    catch(SIGXFSZ, SIG_IGN);
+}
+
+int tm_signals_end(void)
+{
+    return atomic_load(&end);
+}
+
+bool tm_signals_report(void)
+{
+    return atomic_exchange(&report, false);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * signals: what the outside world asks of a run.
+ *
+ * The handlers only take note. Whoever waits for the disk asks after each
+ * wait, a few times a second at least.
+ */
+#ifndef TM_SRC_SIGNALS_H
+#define TM_SRC_SIGNALS_H
+
+#include <stdbool.h>
+
+/*
+ * From now on SIGINT, SIGTERM and SIGHUP ask for an end, and SIGUSR1 for a
+ * line of progress; SIGPIPE is ignored and SIGXFSZ becomes an error of the
+ * write. A second SIGINT ends the program at once.
+ */
+void tm_signals_catch(void);
+
+/* The signal that asked for an end, or 0. */
+int tm_signals_end(void);
+
+/* Whether SIGUSR1 came since the last call. */
+bool tm_signals_report(void);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * workers: the threads that compute and hash.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/transfer.h"
+#include "kernels/cpu.h"
+#include "src/pipeline.h"
+
+void tm_jobs_add(struct tm_jobs *jobs, struct tm_job *job)
+{
+    job->next = NULL;
+    if (jobs->last != NULL)
+        jobs->last->next = job;
+    else
+        jobs->first = job;
+    jobs->last = job;
+    jobs->count++;
+}
+
+struct tm_job *tm_jobs_take(struct tm_jobs *jobs)
+{
+    struct tm_job *job = jobs->first;
+
+    if (job == NULL)
+        return NULL;
+    jobs->first = job->next;
+    if (jobs->first == NULL)
+        jobs->last = NULL;
+    jobs->count--;
+    return job;
+}
+
+/* Waits for a job; NULL once the pipeline is closed. */
+static struct tm_job *next_job(struct tm_pipeline *p)
+{
+    struct tm_job *job = NULL;
+
+    pthread_mutex_lock(&p->lock);
+    while (!p->closed && p->ready.count == 0)
+        pthread_cond_wait(&p->work, &p->lock);
+    if (!p->closed) {
+        job = tm_jobs_take(&p->ready);
+        p->computing++;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return job;
+}
+
+static void set_failed(struct tm_pipeline *p, enum tm_status status)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->status == TM_OK)
+        p->status = status;
+    p->computing--;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Takes the stream's next job in file order out of those computed. */
+static struct tm_job *take_next(struct tm_stream *stream)
+{
+    for (struct tm_job **link = &stream->computed; *link != NULL;
+         link = &(*link)->next)
+        if ((*link)->sequence == stream->hashed) {
+            struct tm_job *job = *link;
+
+            *link = job->next;
+            return job;
+        }
+    return NULL;
+}
+
+/*
+ * Puts a computed job into its stream. If nobody is hashing there, hashes
+ * every job whose turn it is; else whoever does will come to it.
+ */
+static void hash_in_order(struct tm_pipeline *p, struct tm_job *job)
+{
+    struct tm_stream *stream = job->stream;
+
+    pthread_mutex_lock(&p->lock);
+    job->next = stream->computed;
+    stream->computed = job;
+    if (stream->hashing) {
+        pthread_mutex_unlock(&p->lock);
+        return;
+    }
+    stream->hashing = true;
+    while ((job = take_next(stream)) != NULL) {
+        pthread_mutex_unlock(&p->lock);
+        tm_hash(p, stream, job);
+        pthread_mutex_lock(&p->lock);
+        stream->hashed++;
+        tm_jobs_add(&p->hashed, job);
+        p->computing--;
+        pthread_mutex_unlock(&p->lock);
+        tm_disk_wake(p->disk);
+        pthread_mutex_lock(&p->lock);
+    }
+    stream->hashing = false;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void tm_worker(struct tm_pipeline *pipeline)
+{
+    struct tm_sum_input *scratch =
+        malloc(pipeline->plan->width * sizeof(*scratch));
+    struct tm_job *job;
+
+    while ((job = next_job(pipeline)) != NULL) {
+        enum tm_status status = TM_OK;
+
+        if (scratch == NULL)
+            status = tm_no_memory();
+        else if (!tm_fp_mode_is_default())
+            status = tm_error(TM_INTERNAL,
+                              "this thread does not round to nearest");
+        else
+            status = tm_compute(pipeline, job, scratch);
+        if (status == TM_OK) {
+            hash_in_order(pipeline, job);
+        } else {
+            set_failed(pipeline, status);
+            tm_disk_wake(pipeline->disk);
+        }
+    }
+    free(scratch);
+}

@@ -1,0 +1,78 @@
+"""What all tests share: a base and fine-tunes of it, made once."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import checkpoints
+import program
+
+
+def pytest_report_header():
+    return f"taumerge: {program.PROGRAM} (suite {program.SUITE})"
+
+
+def pytest_sessionstart(session):
+    if not os.access(program.PROGRAM, os.X_OK):
+        pytest.exit(f"no program at {program.PROGRAM}: build it first", 2)
+
+
+class Family:
+    """A base of two shards and two fine-tunes, on disk and in memory."""
+
+    def __init__(self, path):
+        self.base, *self.tuned = checkpoints.small(2)
+        self.base_path = checkpoints.write_shards(
+            path / "base", checkpoints.split(self.base, 2), {"format": "pt"}
+        )
+        self.tuned_paths = [
+            checkpoints.write_shards(path / f"tuned{i}", [t])
+            for i, t in enumerate(self.tuned)
+        ]
+        self.vectors = list(zip(self.tuned_paths, (0.4, -1.0)))
+        self.expected = checkpoints.expected(
+            self.base, list(zip(self.tuned, (0.4, -1.0)))
+        )
+
+    def args(self, out):
+        return program.merge_args(self.base_path, self.vectors, out)
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory):
+    """Shared by all tests of a run: nobody may change it."""
+    made = Family(tmp_path_factory.mktemp("family"))
+    before = [checkpoints.tree_hash(made.base_path)]
+    before += [checkpoints.tree_hash(p) for p in made.tuned_paths]
+    yield made
+    after = [checkpoints.tree_hash(made.base_path)]
+    after += [checkpoints.tree_hash(p) for p in made.tuned_paths]
+    assert after == before, "the program wrote to its inputs"
+
+
+@pytest.fixture(scope="session")
+def merged(family, tmp_path_factory):
+    """A merge of the family, done once: (path, result)."""
+    out = tmp_path_factory.mktemp("merged") / "out"
+    result = program.merge(family.base_path, family.vectors, out)
+    return out, result
+
+
+@pytest.fixture
+def big_tmp(tmp_path):
+    """For large files: they go as soon as the test is over."""
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def shm_path():
+    """A folder in memory: no direct I/O, and no disk to wait for."""
+    if not os.path.ismount("/dev/shm") or not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no /dev/shm")
+    path = tempfile.mkdtemp(dir="/dev/shm", prefix="taumerge-test-")
+    yield Path(path)
+    shutil.rmtree(path, ignore_errors=True)

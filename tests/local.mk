@@ -1,0 +1,15 @@
+# Unit tests are programs (cmocka); tests/ as a whole is run by pytest, which
+# runs them too. `make check` builds them and runs everything.
+UNIT_LIBS = libio.a libkernels.a $(CMOCKA_LIBS) $(JANSSON_LIBS) \
+	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm
+unit_tests =
+
+if HAVE_CMOCKA
+unit_tests += tests/unit/test_sum tests/unit/test_engine
+tests_unit_test_sum_SOURCES = tests/unit/test_sum.c
+tests_unit_test_sum_LDADD = $(UNIT_LIBS)
+tests_unit_test_engine_SOURCES = tests/unit/test_engine.c
+tests_unit_test_engine_LDADD = $(UNIT_LIBS)
+endif
+
+check_PROGRAMS += $(unit_tests)

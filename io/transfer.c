@@ -69,6 +69,7 @@ static void submit(struct tm_disk *disk, struct tm_transfer *t)
         .offset = t->offset + t->done,
         .buf = (char *)t->buf + t->done,
         .len = t->len - t->done,
+        .is_buffered = !t->was_direct,
     };
     disk->engine->ops->submit(disk->engine, &t->op);
 }

@@ -29,7 +29,7 @@
 
 /* More in flight only takes caches away. */
 #define SLOTS_MOST 32
-#define POOL_MOST ((uint64_t)384 << 20)
+#define POOL_MOST ((uint64_t)128 << 20)
 
 /*
  * Tiles of a unit: a block of one-byte tensors has 4096, and one more may

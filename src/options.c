@@ -104,7 +104,10 @@ bool tm_parse_size(const char *text, uint64_t *size)
     return *end == '\0' && tm_mul(number, scale, size);
 }
 
-/* A finite number, with a decimal point in any locale. */
+/*
+ * A number that is finite as a float too, since most tensors are computed
+ * with; with a decimal point in any locale.
+ */
 static bool parse_weight(const char *text, double *weight)
 {
     static locale_t c_locale;
@@ -116,7 +119,7 @@ static bool parse_weight(const char *text, double *weight)
         strpbrk(text, " \t\n\v\f\rxX") != NULL)
         return false;
     *weight = strtod_l(text, &end, c_locale);
-    return *end == '\0' && isfinite(*weight);
+    return *end == '\0' && isfinite((float)*weight);
 }
 
 static bool parse_choice(const char *text, const char *const *names,

@@ -60,11 +60,9 @@ def test_help_of_a_command(command):
 
 
 def test_version_tells_what_runs():
-    best = run("--version").out
     for name in program.instruction_sets():
         out = run("--version", env={"TAUMERGE_CPU": name}).out
-        assert name in out
-    assert any(name in best for name in program.instruction_sets())
+        assert re.search(rf"^ *kernels +{name} ", out, re.M), out
 
 
 def test_an_instruction_set_that_does_not_exist(family, tmp_path):
@@ -122,7 +120,7 @@ WHOLE = ["merge", *BASE, *TUNED, *OUT]
         ([*WHOLE, "--direct", "maybe"], ["maybe"]),
         ([*WHOLE, "--progress", "loud"], ["loud"]),
         *(([*WHOLE, "--dtype", d], [d]) for d in (
-            "int8", "I64", "float", "bfloat17",
+            "int8", "I64", "floaty", "bfloat17",
         )),
         (["merge", *BASE, *TUNED, "-o", ""], ["-o"]),
         (["verify"], []),
@@ -148,7 +146,7 @@ def test_an_option_nearly_right_gets_a_hint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size", ["200M", "200MB", "1G", "1GB", "0.2G", "1T", "209715200"]
+    "size", ["200M", "200MB", "1G", "1GB", "1T", "209715200"]
 )
 def test_sizes(tmp_path, family, size):
     out = tmp_path / "out"
@@ -172,7 +170,8 @@ def test_too_little_memory_names_the_least_that_works(tmp_path, family):
         result = run(*family.args(out), "--memory", size)
         assert_refused(result, USAGE, out, ["--memory"])
     memory = program.smallest_memory(family.args(out))
-    result = run(*family.args(out), "--memory", int(memory * 0.9))
+    # It is said in whole megabytes.
+    result = run(*family.args(out), "--memory", memory - (1 << 20))
     assert_refused(result, USAGE, out)
     program.merge(family.base_path, family.vectors, out, "--memory", memory)
     assert memory <= 64 << 20
@@ -443,23 +442,28 @@ def plan_of(args, *more):
 
 def test_the_plan_says_what_the_merge_does(tmp_path, family):
     out = tmp_path / "out"
-    args = family.args(out)
-    plan = plan_of(args)
+    plan = plan_of(family.args(out))
     assert not out.exists() and not program.sibling(out).exists()
     result = program.merge(
         family.base_path, family.vectors, out, "--progress", "json"
     )
     last = json_lines(result.err)[-1]
-    for key in ("read_bytes", "write_bytes"):
-        assert last[key] == plan[key]
-    written = sum(len(data) for data in checkpoints.tree(out).values())
-    assert abs(plan["write_bytes"] - written) < 64 << 10
-    sizes = sum(
-        len(data)
-        for path in (family.base_path, *family.tuned_paths)
-        for data in checkpoints.tree(path).values()
-    )
-    assert abs(plan["read_bytes"] - sizes) < 64 << 10
+    assert last["bytes_to_read"] == plan["read_bytes"]
+    assert last["bytes_to_write"] == plan["write_bytes"]
+    shards = checkpoints.files_of(out)
+    assert plan["write_bytes"] == sum(p.stat().st_size for p in shards)
+    models = [family.base, *family.tuned]
+    assert plan["read_bytes"] == sum(map(checkpoints.size_of, models))
+
+
+def test_progress_ends_where_the_plan_ends(tmp_path, family):
+    result = program.merge(
+        family.base_path, family.vectors, tmp_path / "out",
+        "--progress", "json",
+    )  # fmt: skip
+    last = json_lines(result.err)[-1]
+    assert last["bytes_read"] == last["bytes_to_read"]
+    assert last["bytes_written"] == last["bytes_to_write"]
 
 
 def test_the_plan_as_text_has_the_numbers_of_the_plan_as_json(
@@ -479,7 +483,7 @@ def test_the_plan_is_a_pure_function(tmp_path, family):
     first, second = plan_of(args), plan_of(args)
     for plan in (first, second):
         for key in list(plan):
-            if key.startswith("disk") or "seconds" in key:
+            if key.startswith(("free", "probe", "seconds")):
                 del plan[key]  # what the disk says at the moment
     assert first == second
 
@@ -508,20 +512,23 @@ def long_merge(big_tmp):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("io", ["uring", "threads"])
 def test_interrupting_a_merge(long_merge, io, number):
+    """At once; three tries, because a disk may be busy with other things."""
     args, out = long_merge
-    running = program.start(*args, "--io", io)
-    assert program.wait_for(program.sibling(out).exists)
-    time.sleep(0.1)
-    assert running.poll() is None, "it was over too soon to be interrupted"
-    running.send_signal(number)
-    start = time.monotonic()
-    _, err = running.communicate(timeout=program.PATIENCE)
-    seconds = time.monotonic() - start
-    program.check_sanitizers(err)
-    assert running.returncode == INTERRUPTED, err
-    assert seconds < scaled(2, 20)
-    assert re.search(r"^taumerge: .*interrupted", err, re.M), err
-    assert not out.exists()
+    waits = []
+    while not waits or (min(waits) > scaled(2, 20) and len(waits) < 3):
+        running = program.start(*args, "--io", io)
+        assert program.wait_for(program.sibling(out).exists)
+        time.sleep(0.1)
+        assert running.poll() is None, "too soon over to be interrupted"
+        running.send_signal(number)
+        start = time.monotonic()
+        _, err = running.communicate(timeout=program.PATIENCE)
+        waits.append(time.monotonic() - start)
+        program.check_sanitizers(err)
+        assert running.returncode == INTERRUPTED, err
+        assert re.search(r"^taumerge: .*interrupted", err, re.M), err
+        assert not out.exists()
+    assert min(waits) < scaled(2, 20)
 
 
 def test_killing_a_merge_leaves_no_output(long_merge):
@@ -614,7 +621,8 @@ def test_verify_names_the_tensor_of_a_flipped_bit(copy, family):
 def test_verify_finds_missing_longer_and_shorter_files(copy):
     for name, data in checkpoints.tree(copy).items():
         file = copy / name
-        for bad in (None, data + b"x", data[:-1], b""):
+        lines = data.splitlines(keepends=True)
+        for bad in (None, data + b"x", data[:-1], b"".join(lines[:-1]), b""):
             file.unlink()
             if bad is not None:
                 file.write_bytes(bad)
@@ -712,14 +720,22 @@ def peak_within(tmp_path, args, budget):
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is no measure")
-@pytest.mark.parametrize("budget", [64 << 20, 200 << 20])
-def test_peak_memory_with_a_tensor_of_2_gib(big_tmp, budget):
+def test_peak_memory_with_a_tensor_of_2_gib(big_tmp):
+    """More than 2^31 elements, too, and than one system call can move."""
+    count = (1 << 31) + 4097
     paths = [big_tmp / f"{name}.safetensors" for name in "bt"]
     for path in paths:
-        write_sparse(path, {"a.weight": ("BF16", [1 << 30])})
+        start = write_sparse(path, {"a.weight": ("F8_E5M2", [count])})
+        with open(path, "r+b") as f:
+            f.seek(start + count - 3)
+            f.write(b"\x3c\x3c\x3c" if path is paths[1] else b"\x38\x38\x38")
     out = big_tmp / "out"
-    args = program.merge_args(paths[0], [(paths[1], 0.5)], out)
-    peak_within(big_tmp, args, budget)
+    args = program.merge_args(paths[0], [(paths[1], 1.0)], out)
+    peak_within(big_tmp, args, 64 << 20)
+    (file,) = checkpoints.files_of(out)
+    with open(file, "rb") as f:
+        f.seek(-4, os.SEEK_END)
+        assert f.read() == b"\0\x3c\x3c\x3c"
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is no measure")
@@ -747,21 +763,3 @@ def test_peak_memory_with_many_tensors(tmp_path):
     args = program.merge_args(base, [(base, 0.1)] * 4, tmp_path / "out")
     memory = program.smallest_memory(args)
     peak_within(tmp_path, args, max(memory, 64 << 20))
-
-
-@pytest.mark.skipif(SANITIZED, reason="a sanitizer's addresses are special")
-def test_more_than_the_largest_single_transfer(big_tmp):
-    """Offsets beyond 4 GiB, and more elements than 2^31 in one tensor."""
-    count = (1 << 31) + 4097
-    paths = [big_tmp / f"{name}.safetensors" for name in "bt"]
-    for path in paths:
-        start = write_sparse(path, {"a.weight": ("F8_E5M2", [count])})
-        with open(path, "r+b") as f:
-            f.seek(start + count - 3)
-            f.write(b"\x3c\x3c\x3c" if path is paths[1] else b"\x38\x38\x38")
-    out = big_tmp / "out"
-    program.merge(paths[0], [(paths[1], 1.0)], out)
-    (file,) = checkpoints.files_of(out)
-    with open(file, "rb") as f:
-        f.seek(-4, os.SEEK_END)
-        assert f.read() == b"\0\x3c\x3c\x3c"

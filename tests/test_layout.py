@@ -358,21 +358,3 @@ def test_many_shards(tmp_path):
     assert checkpoints.load(out) == checkpoints.expected(
         base, [(tuned, 0.5)]
     )
-
-
-def test_shards_in_subdirectories(tmp_path):
-    """The index may name files in folders below its own."""
-    base, tuned = checkpoints.small(1)
-    path = tmp_path / "b"
-    where = {}
-    for i, shard in enumerate(checkpoints.split(base, 2)):
-        write_file(path / "parts" / f"{i}.safetensors", shard)
-        where.update(dict.fromkeys(shard, f"parts/{i}.safetensors"))
-    checkpoints.write_index(path, where)
-    t = write_file(tmp_path / "t.safetensors", tuned)
-    out = tmp_path / "out"
-    program.merge(path, [(t, 0.5)], out)
-    assert checkpoints.load(out) == checkpoints.expected(
-        base, [(tuned, 0.5)]
-    )
-    assert manifest_of(out)["left_out"] == []

@@ -321,7 +321,7 @@ def test_a_tensor_larger_than_the_budget(tmp_path):
     rng = np.random.default_rng(0)
 
     def model():
-        bits = rng.integers(0x3000, 0x3C00, scaled(24 << 20, 4 << 20))
+        bits = rng.integers(0x3000, 0x3C00, scaled(6 << 20, 3 << 20))
         return {"big": raw(bits.astype(np.uint16), "BF16")}
 
     base, tuned = model(), model()

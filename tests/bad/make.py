@@ -121,8 +121,7 @@ for name, about, *span in (
     ("end-wraps", "a tensor that ends at 2^64 - 1", 0, (1 << 64) - 1),
     ("end-signed", "a tensor that ends at 2^63", 0, 1 << 63),
 ):
-    tensors = {"a.weight": entry([4], *span)}
-    as_file(name, about, file_of(tensors, DATA), "a.weight")
+    as_file(name, about, file_of({"a.weight": entry([4], *span)}, DATA))
 
 # A6: shapes whose product overflows
 
@@ -142,7 +141,6 @@ for name, about, shape, dtype in (
     as_file(
         name, about,
         file_of({"a.weight": entry(shape, *span, dtype)}, bytes(span[1])),
-        "a.weight",
     )  # fmt: skip
 
 # A7: shape, type and span disagree
@@ -332,6 +330,8 @@ for name, about, text in (
      '{"a.weight":{"dtype":"BF16","shape":[4],"data_offsets":[8]}}'),
     ("entry-three-offsets", "three offsets",
      '{"a.weight":{"dtype":"BF16","shape":[4],"data_offsets":[0,8,8]}}'),
+    ("entry-extra-key", "a key that safetensors does not have",
+     '{"a.weight":{"dtype":"BF16","shape":[4],"data_offsets":[0,8],"x":1}}'),
     ("metadata-number", "a number in the metadata",
      '{"__metadata__":{"a":1},"a.weight":%s}' % json.dumps(entry())),
     ("metadata-array", "an array for the metadata",
@@ -411,7 +411,7 @@ def two_shards(path):
 
 # A16: other formats, recognised by how they begin
 
-as_file("magic-zip", "a checkpoint of torch.save", zipped(), "pickle")
+as_file("magic-zip", "a checkpoint of torch.save", zipped(), "PyTorch")
 as_file(
     "magic-pickle",
     "a checkpoint of torch.save before 1.6",

@@ -556,6 +556,37 @@ static void overflow_is_infinity_and_counted(void **state)
     }
 }
 
+/*
+ * The least number that overflows, and the greatest that does not, alone in a
+ * block, so that nothing else makes it be looked at closely.
+ */
+static void the_edge_of_overflow_is_seen(void **state)
+{
+    static const double edges[TM_F32][2] = {
+        [TM_F8_E4M3] = {464, 0x1.d00002p8},
+        [TM_F8_E5M2] = {0x1.dffffep15, 61440},
+        [TM_BF16] = {0x1.fefffep127, 0x1.ffp127},
+        [TM_F16] = {0x1.ffdffep15, 65520},
+    };
+
+    (void)state;
+    for (int i = 0; i < TM_F32 * 4; i++) {
+        enum tm_dtype o = (enum tm_dtype)(i / 4);
+        enum tm_dtype b = i % 2 == 0 ? TM_F32 : TM_F64;
+        double value = edges[o][i / 2 % 2];
+        struct bench *t = set_up(b, b, o, 0, 128);
+
+        for (size_t j = 0; j < 128; j++) {
+            memset(t->base.data, 0, 128 * 8);
+            ref_put(b, t->base.data, j, ref_encode(b, value));
+            check(&t->task);
+            ref_put(b, t->base.data, j, ref_encode(b, -value));
+            check(&t->task);
+        }
+        tear_down(t);
+    }
+}
+
 static void nan_and_infinity_are_counted(void **state)
 {
     uint64_t out;
@@ -693,6 +724,7 @@ int main(void)
         cmocka_unit_test(opposite_vectors_leave_the_base_alone),
         cmocka_unit_test(untouched_elements_keep_their_bits),
         cmocka_unit_test(overflow_is_infinity_and_counted),
+        cmocka_unit_test(the_edge_of_overflow_is_seen),
         cmocka_unit_test(nan_and_infinity_are_counted),
         cmocka_unit_test(negative_zero_survives),
         cmocka_unit_test(extreme_weights_are_right),

@@ -16,26 +16,40 @@
 
 /* --- names to tensors ----------------------------------------------------*/
 
-static size_t first_place(const struct tm_checkpoint *c, const char *name)
+/* The place of that name in the table: empty if there is no such tensor. */
+static uint32_t *place_of(const struct tm_checkpoint *c, const char *name)
 {
-    return XXH3_64bits(name, strlen(name)) & (c->table_size - 1);
+    const size_t mask = c->table_size - 1;
+    size_t i = XXH3_64bits(name, strlen(name)) & mask;
+
+    while (c->table[i] != 0 &&
+           strcmp(c->tensors[c->table[i] - 1].name, name) != 0)
+        i = (i + 1) & mask;
+    return &c->table[i];
 }
 
 const struct tm_tensor *tm_checkpoint_get(
     const struct tm_checkpoint *checkpoint, const char *name)
 {
-    const struct tm_checkpoint *c = checkpoint;
+    const uint32_t *place;
 
-    if (c->table_size == 0)
+    if (checkpoint->table_size == 0)
         return NULL;
-    for (size_t i = first_place(c, name); c->table[i] != 0;
-         i = (i + 1) & (c->table_size - 1)) {
-        const struct tm_tensor *tensor = &c->tensors[c->table[i] - 1];
+    place = place_of(checkpoint, name);
+    return *place != 0 ? &checkpoint->tensors[*place - 1] : NULL;
+}
 
-        if (strcmp(tensor->name, name) == 0)
-            return tensor;
-    }
-    return NULL;
+/* Reports that the tensors `a` and `b` have the same name. */
+static enum tm_status is_double(const struct tm_checkpoint *c,
+                                const struct tm_tensor *a,
+                                const struct tm_tensor *b)
+{
+    if (a->shard == b->shard)
+        return tm_error(TM_BAD_DATA, "%s: tensor '%s': is there twice",
+                        c->shards[b->shard].path, b->name);
+    return tm_error(TM_BAD_DATA, "%s: tensor '%s': is in %s too",
+                    c->shards[b->shard].path, b->name,
+                    c->shards[a->shard].path);
 }
 
 /* Enters every tensor into the table; two of one name are an error. */
@@ -50,26 +64,12 @@ static enum tm_status build_table(struct tm_checkpoint *c)
     if (c->table == NULL)
         return tm_no_memory();
     for (size_t t = 0; t < c->num_tensors; t++) {
-        const struct tm_tensor *tensor = &c->tensors[t];
-        const struct tm_tensor *same = tm_checkpoint_get(c, tensor->name);
-        size_t i = first_place(c, tensor->name);
+        uint32_t *place = place_of(c, c->tensors[t].name);
 
-        if (same != NULL) {
-            const char *path = c->shards[tensor->shard].path;
-
-            status = same->shard == tensor->shard
-                         ? tm_error(TM_BAD_DATA,
-                                    "%s: tensor '%s': is there twice", path,
-                                    tensor->name)
-                         : tm_error(TM_BAD_DATA,
-                                    "%s: tensor '%s': is in %s too", path,
-                                    tensor->name,
-                                    c->shards[same->shard].path);
-            continue;
-        }
-        while (c->table[i] != 0)
-            i = (i + 1) & (c->table_size - 1);
-        c->table[i] = (uint32_t)(t + 1);
+        if (*place != 0)
+            status = is_double(c, &c->tensors[*place - 1], &c->tensors[t]);
+        else
+            *place = (uint32_t)(t + 1);
     }
     return status;
 }

@@ -167,6 +167,8 @@ void tm_warning(const char *format, ...)
 {
     va_list args;
 
+    if (verbosity < TM_NORMAL)
+        return;
     va_start(args, format);
     print_line("taumerge: warning: ", format, args);
     va_end(args);

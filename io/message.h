@@ -30,7 +30,7 @@ enum tm_status {
 
 enum tm_verbosity { TM_QUIET = -1, TM_NORMAL = 0, TM_VERBOSE = 1 };
 
-/* How much tm_info and tm_note print; errors are always printed. */
+/* How much is printed beside errors. */
 void tm_message_verbosity(enum tm_verbosity verbosity);
 
 /* Prints nothing at all from now on: for fuzzers. */
@@ -43,7 +43,10 @@ void tm_message_silence(void);
 enum tm_status tm_error(enum tm_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The same for what does not stop the run: "taumerge: warning: ...". */
+/*
+ * The same for what does not stop the run: "taumerge: warning: ...", unless
+ * quiet.
+ */
 void tm_warning(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 

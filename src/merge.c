@@ -54,21 +54,25 @@ static enum tm_status check_descriptors(const struct tm_plan *plan)
                     plan->width, limit);
 }
 
-/* The plan and all checks; every problem is reported, not just the first. */
+/*
+ * The plan and all checks; every problem is reported, not just the first.
+ * Without `out` (of plan) nothing is checked that depends on it.
+ */
 static enum tm_status make_plan(struct merge *m, const char *out)
 {
-    enum tm_status status, staged, descriptors;
+    enum tm_status status, staged = TM_OK, descriptors;
 
     status = tm_disk_open(m->options.settings.io, m->options.settings.fault,
                           &m->disk);
     if (status != TM_OK)
         return status;
     status = tm_plan_make(&m->disk, &m->options.recipe, &m->options.settings,
-                          out, &m->plan);
+                          out != NULL ? out : "", &m->plan);
     if (m->plan.num_files == 0)
         return status; /* not even the base could be opened */
-    staged = tm_staging_check(&m->staging, &m->disk, &m->plan, out,
-                              m->options.settings.force);
+    if (out != NULL)
+        staged = tm_staging_check(&m->staging, &m->disk, &m->plan, out,
+                                  m->options.settings.force);
     descriptors = check_descriptors(&m->plan);
     if (status != TM_OK)
         return status;
@@ -155,18 +159,16 @@ static uint64_t free_space(const char *path)
 
 static enum tm_status print_plan(struct merge *m)
 {
+    const char *directory = m->options.out != NULL ? m->staging.parent : ".";
     struct tm_speed speed;
 
-    tm_probe(&m->plan, &m->options.settings, &m->disk, &m->staging, &speed);
+    tm_probe(&m->plan, &m->options.settings, &m->disk, directory, &speed);
     return tm_plan_print(&m->plan, m->options.settings.json,
-                         free_space(m->staging.parent), &speed);
+                         free_space(directory), &speed);
 }
 
 enum tm_status tm_command_plan(int argc, char **argv)
 {
-    /* Without -o the plan is for an output beside the current directory's
-     * files. */
-    static const char default_out[] = "taumerge-output";
     struct merge m = {0};
     enum tm_status status =
         tm_options_parse(argc, argv, TM_FOR_PLAN, &m.options);
@@ -182,8 +184,7 @@ enum tm_status tm_command_plan(int argc, char **argv)
         status = check_options(&m.options);
     if (status == TM_OK) {
         tm_message_verbosity(m.options.settings.verbosity);
-        status = make_plan(&m, m.options.out != NULL ? m.options.out
-                                                     : default_out);
+        status = make_plan(&m, m.options.out);
     }
     if (status == TM_OK)
         status = print_plan(&m);

@@ -158,62 +158,120 @@ static void extra_tensor(struct tm_plan *plan, size_t number,
     plan->extras = extra;
 }
 
-/* Fills in the column of vector `number`. */
-static enum tm_status bind_vector(struct tm_plan *plan, size_t number,
-                                  const struct tm_checkpoint *vector)
-{
-    const bool is_used = plan->recipe->vectors[number].weight != 0;
-    struct problems problems = {vector->path, 0};
-    uint32_t first;
-    enum tm_status status = tm_plan_add_files(plan, vector, &first);
-
-    if (status != TM_OK)
-        return status;
-    for (size_t t = 0; t < plan->num_tensors; t++) {
-        const struct tm_tensor *own = &plan->base.tensors[t];
-        const struct tm_tensor *tensor =
-            tm_checkpoint_get(vector, own->name);
-        struct tm_source *source =
-            &plan->sources[t * plan->width + 1 + number];
-
-        if (tensor == NULL) {
-            if (!plan->recipe->allow_missing && list_next(&problems))
-                tm_error(TM_BAD_DATA,
-                         "%s: has no tensor '%s' (--allow-missing takes it "
-                         "for unchanged)",
-                         vector->path, own->name);
-        } else if (fits(vector, tensor, own, &problems) && is_used) {
-            *source = (struct tm_source){
-                .offset = tensor->offset,
-                .file = first + tensor->shard,
-                .dtype = tensor->dtype,
-            };
-        }
-    }
-    for (size_t t = 0; t < vector->num_tensors; t++)
-        if (tm_checkpoint_get(&plan->base, vector->tensors[t].name) == NULL)
-            extra_tensor(plan, number, vector, &vector->tensors[t],
-                         &problems);
-    finish_problems(&problems);
-    return problems.count > 0 ? TM_BAD_DATA : TM_OK;
-}
-
 /* --- several vectors at a time -------------------------------------------*/
 
 /* A vector that is being opened. */
 struct opening {
+    struct tm_plan *plan;
     struct tm_checkpoint checkpoint;
+    size_t number;  /* of the vector */
+    uint32_t first; /* of its files in the plan */
+    size_t matched; /* of its tensors */
+    struct problems problems;
     enum tm_status status;
 };
 
-/* Runs a step that needs no disk on all of them, a thread each. */
-static void parse_all(struct opening *openings, size_t count,
-                      enum tm_status (*step)(struct tm_checkpoint *))
+/*
+ * The tensor of that name. Most checkpoints of a family have their tensors
+ * in one order: `next`, the one after the last found, is the first guess.
+ */
+static const struct tm_tensor *find(const struct tm_checkpoint *checkpoint,
+                                    const char *name, size_t *next)
+{
+    const struct tm_tensor *tensor = NULL;
+
+    if (*next < checkpoint->num_tensors &&
+        strcmp(checkpoint->tensors[*next].name, name) == 0)
+        tensor = &checkpoint->tensors[*next];
+    else
+        tensor = tm_checkpoint_get(checkpoint, name);
+    if (tensor != NULL)
+        *next = (size_t)(tensor - checkpoint->tensors) + 1;
+    return tensor;
+}
+
+/* Fills in the vector's column of sources. Touches nothing else. */
+static enum tm_status bind_column(struct opening *opening)
+{
+    struct tm_plan *plan = opening->plan;
+    const struct tm_checkpoint *vector = &opening->checkpoint;
+    const bool is_used = plan->recipe->vectors[opening->number].weight != 0;
+    size_t next = 0;
+
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_tensor *own = &plan->base.tensors[t];
+        const struct tm_tensor *tensor = find(vector, own->name, &next);
+
+        if (tensor == NULL) {
+            if (!plan->recipe->allow_missing &&
+                list_next(&opening->problems))
+                tm_error(TM_BAD_DATA,
+                         "%s: has no tensor '%s' (--allow-missing takes it "
+                         "for unchanged)",
+                         vector->path, own->name);
+            continue;
+        }
+        opening->matched++;
+        if (fits(vector, tensor, own, &opening->problems) && is_used)
+            plan->sources[t * plan->width + 1 + opening->number] =
+                (struct tm_source){
+                    .offset = tensor->offset,
+                    .file = opening->first + tensor->shard,
+                    .dtype = tensor->dtype,
+                };
+    }
+    return TM_OK;
+}
+
+/* What the vector has and the base lacks; ends the list of problems. */
+static enum tm_status finish_vector(struct opening *opening)
+{
+    struct tm_plan *plan = opening->plan;
+    const struct tm_checkpoint *vector = &opening->checkpoint;
+
+    for (size_t t = 0; t < vector->num_tensors &&
+                       opening->matched < vector->num_tensors;
+         t++)
+        if (tm_checkpoint_get(&plan->base, vector->tensors[t].name) == NULL)
+            extra_tensor(plan, opening->number, vector, &vector->tensors[t],
+                         &opening->problems);
+    finish_problems(&opening->problems);
+    return opening->problems.count > 0 ? TM_BAD_DATA : TM_OK;
+}
+
+static enum tm_status parse_index(struct opening *opening)
+{
+    return tm_checkpoint_parse_index(&opening->checkpoint);
+}
+
+static enum tm_status parse_headers(struct opening *opening)
+{
+    return tm_checkpoint_parse_headers(&opening->checkpoint);
+}
+
+static enum tm_status add_files(struct opening *opening)
+{
+    return tm_plan_add_files(opening->plan, &opening->checkpoint,
+                             &opening->first);
+}
+
+typedef enum tm_status step(struct opening *opening);
+
+/* Runs a step on all that have not failed, one after the other. */
+static void in_turn(struct opening *openings, size_t count, step *what)
+{
+    for (size_t i = 0; i < count; i++)
+        if (openings[i].status == TM_OK)
+            openings[i].status = what(&openings[i]);
+}
+
+/* Runs a step that needs neither disk nor plan's lists, a thread each. */
+static void in_parallel(struct opening *openings, size_t count, step *what)
 {
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)count)
     for (size_t i = 0; i < count; i++)
         if (openings[i].status == TM_OK)
-            openings[i].status = step(&openings[i].checkpoint);
+            openings[i].status = what(&openings[i]);
 }
 
 static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
@@ -222,21 +280,25 @@ static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
 {
     enum tm_status status = TM_OK;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        const char *path = plan->recipe->vectors[first + i].path;
+
+        openings[i] = (struct opening){
+            .plan = plan, .number = first + i, .problems = {path, 0}};
         openings[i].status =
-            tm_checkpoint_find(disk, plan->recipe->vectors[first + i].path,
-                               &openings[i].checkpoint);
-    parse_all(openings, count, tm_checkpoint_parse_index);
+            tm_checkpoint_find(disk, path, &openings[i].checkpoint);
+    }
+    in_parallel(openings, count, parse_index);
     for (size_t i = 0; i < count; i++)
         if (openings[i].status == TM_OK)
             openings[i].status =
                 tm_checkpoint_read_headers(disk, &openings[i].checkpoint);
-    parse_all(openings, count, tm_checkpoint_parse_headers);
+    in_parallel(openings, count, parse_headers);
+    in_turn(openings, count, add_files);
+    in_parallel(openings, count, bind_column);
+    in_turn(openings, count, finish_vector);
     for (size_t i = 0; i < count; i++) {
-        if (openings[i].status == TM_OK)
-            openings[i].status =
-                bind_vector(plan, first + i, &openings[i].checkpoint);
-        if (openings[i].status != TM_OK && status == TM_OK)
+        if (status == TM_OK)
             status = openings[i].status;
         tm_checkpoint_close(&openings[i].checkpoint);
     }

@@ -109,15 +109,15 @@ static double probe_read(const struct tm_plan *plan,
 
 static double probe_write(const struct tm_plan *plan,
                           const struct tm_settings *settings,
-                          const struct tm_staging *staging,
+                          const char *directory,
                           struct probe *probe)
 {
-    struct tm_file file = {.path = staging->parent};
+    struct tm_file file = {.path = directory};
     double speed;
 
     if (plan->bytes_written < LEAST)
         return 0;
-    file.fd = open(staging->parent,
+    file.fd = open(directory,
                    O_TMPFILE | O_WRONLY | O_CLOEXEC |
                        (settings->direct != TM_DIRECT_OFF ? O_DIRECT : 0),
                    0600);
@@ -133,7 +133,7 @@ static double probe_write(const struct tm_plan *plan,
 }
 
 void tm_probe(const struct tm_plan *plan, const struct tm_settings *settings,
-              struct tm_disk *disk, const struct tm_staging *staging,
+              struct tm_disk *disk, const char *directory,
               struct tm_speed *speed)
 {
     struct probe probe = {.disk = disk};
@@ -144,6 +144,6 @@ void tm_probe(const struct tm_plan *plan, const struct tm_settings *settings,
         return;
     memset(probe.buffer, 0x5a, AHEAD * TM_REQUEST);
     speed->read = probe_read(plan, settings, &probe);
-    speed->write = probe_write(plan, settings, staging, &probe);
+    speed->write = probe_write(plan, settings, directory, &probe);
     free(probe.buffer);
 }

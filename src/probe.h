@@ -7,15 +7,14 @@
 
 #include "src/plan.h"
 #include "src/report.h"
-#include "src/staging.h"
 
 /*
  * Reads a piece of the plan's largest input and writes a file without a name
- * where the output will be. What cannot be measured stays 0: a plan is of
+ * in `directory`, where the output will be. What cannot be measured stays 0: a plan is of
  * use without it.
  */
 void tm_probe(const struct tm_plan *plan, const struct tm_settings *settings,
-              struct tm_disk *disk, const struct tm_staging *staging,
+              struct tm_disk *disk, const char *directory,
               struct tm_speed *speed);
 
 #endif

@@ -277,7 +277,8 @@ static enum tm_status take_over(struct tm_staging *s, bool is_new)
 {
     int copy;
 
-    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0) {
+    /* A file system without locks is used without. */
+    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         close(s->fd);
         s->fd = -1; /* another run's: not ours to remove */
         return tm_error(TM_CANT_CREATE, "%s: another run is making it",

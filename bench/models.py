@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes checkpoints to measure with: the same bytes every time, and fast."""
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from common import MEBI, remove, say
+
+# Files that are a multiple of this can be moved by fio to the last byte,
+# with any block size and past the page cache.
+WHOLE = 4 * MEBI
+
+# Random numbers are dear, so one block of them is written again and again.
+# It begins elsewhere each time: no two pages of a disk are alike, and what
+# compresses or shares equal pages finds none.
+BLOCK = 8 << 20  # elements
+STEP = 4099
+
+BF16 = 2  # bytes
+
+
+def base_block():
+    """Weights as a model has them: normal, a few hundredths wide, bfloat16."""
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(BLOCK, np.float32) * np.float32(0.02)
+    return (values.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def tuned_block(base, seed):
+    """The base after fine-tuning: six in ten move by a few of their last
+    places."""
+    rng = np.random.default_rng(100 + seed)
+    moved = rng.integers(0, 8, BLOCK, np.uint16)
+    moved[rng.random(BLOCK, np.float32) < 0.4] = 0
+    return base ^ moved
+
+
+# --- shapes ----------------------------------------------------------------
+
+
+def count_bytes(shapes):
+    return BF16 * sum(map(math.prod, shapes.values()))
+
+
+def llama_config(size):
+    """A Llama whose weights take about `size` bytes."""
+    hidden = 2048 if size >= 10**9 else 512
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": 32000,
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_hidden_layers": 1,
+        "num_attention_heads": hidden // 64,
+        "num_key_value_heads": hidden // 64,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    one = count_bytes(llama_shapes(config))
+    config["num_hidden_layers"] = 2
+    layer = count_bytes(llama_shapes(config)) - one
+    layers = max(1, round((size - one) / layer) + 1)
+    config["num_hidden_layers"] = layers
+    return config
+
+
+def llama_shapes(config):
+    hidden, wide = config["hidden_size"], config["intermediate_size"]
+    vocabulary = config["vocab_size"]
+    shapes = {"model.embed_tokens.weight": [vocabulary, hidden]}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        for which in "qkvo":
+            shapes[f"{layer}self_attn.{which}_proj.weight"] = [hidden, hidden]
+        shapes[layer + "mlp.gate_proj.weight"] = [wide, hidden]
+        shapes[layer + "mlp.up_proj.weight"] = [wide, hidden]
+        shapes[layer + "mlp.down_proj.weight"] = [hidden, wide]
+        shapes[layer + "input_layernorm.weight"] = [hidden]
+        shapes[layer + "post_attention_layernorm.weight"] = [hidden]
+    shapes["model.norm.weight"] = [hidden]
+    shapes["lm_head.weight"] = [vocabulary, hidden]
+    return shapes
+
+
+def even_shapes(size, count):
+    """`count` tensors that take `size` bytes together."""
+    elements = size // BF16
+    bounds = [elements * i // count for i in range(count + 1)]
+    return {
+        f"model.layers.{i}.self_attn.q_proj.weight": [b - a]
+        for i, (a, b) in enumerate(zip(bounds, bounds[1:]))
+    }
+
+
+# --- files -----------------------------------------------------------------
+
+
+def header(shapes):
+    """The first bytes of a file, padded as the official package does it."""
+    at, entries = 0, {"__metadata__": {"format": "pt"}}
+    for name, shape in shapes.items():
+        end = at + BF16 * math.prod(shape)
+        entries[name] = {
+            "dtype": "BF16", "shape": shape, "data_offsets": [at, end],
+        }  # fmt: skip
+        at = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def filled_up(shapes, size):
+    """The shapes and one more, so that the file has exactly `size` bytes."""
+    missing = 0
+    for _ in range(4):
+        with_rest = {**shapes, "rest.weight": [missing // BF16]}
+        total = len(header(with_rest)) + count_bytes(with_rest)
+        if total == size:
+            return with_rest
+        missing += size - total
+        if missing < 0:
+            break
+    raise ValueError(f"no file of {size} bytes with these tensors")
+
+
+def write_file(path, shapes, block):
+    data = np.concatenate([block, block])
+    left, at = sum(map(math.prod, shapes.values())), 0
+    with open(path, "wb", buffering=0) as f:
+        write_all(f, header(shapes))
+        while left > 0:
+            count = min(left, BLOCK)
+            write_all(f, memoryview(data[at : at + count]).cast("B"))
+            left -= count
+            at = (at + STEP) % BLOCK
+        os.fsync(f.fileno())
+
+
+def write_all(f, data):
+    data = memoryview(data)
+    while data:
+        data = data[f.write(data) :]
+
+
+def write_sparse(path, shapes):
+    """A file of zeros that takes no space."""
+    head = header(shapes)
+    with open(path, "wb") as f:
+        f.write(head)
+        f.truncate(len(head) + count_bytes(shapes))
+
+
+class Family:
+    """A base and fine-tunes of it in one directory, made when missing."""
+
+    def __init__(self, directory, name, shapes, tuned, config=None,
+                 sparse=False):  # fmt: skip
+        self.path = Path(directory) / name
+        self.shapes, self.tuned, self.config = shapes, tuned, config
+        self.sparse = sparse
+        self.base = self.path / "base"
+        self.vectors = [self.path / f"tuned-{i}" for i in range(tuned)]
+        self.models = [self.base, *self.vectors]
+        self.files = [m / "model.safetensors" for m in self.models]
+        self.file_bytes = len(header(shapes)) + count_bytes(shapes)
+        self.bytes = 0 if sparse else self.file_bytes * len(self.files)
+
+    def description(self):
+        first = next(iter(self.shapes.items()))
+        return {
+            "version": 1, "tensors": len(self.shapes), "first": list(first),
+            "file_bytes": self.file_bytes, "tuned": self.tuned,
+        }  # fmt: skip
+
+    def made(self):
+        try:
+            text = (self.path / "made.json").read_text()
+        except OSError:
+            return False
+        return json.loads(text) == self.description()
+
+    def make(self):
+        """Makes what is not there; returns itself."""
+        if self.made():
+            return self
+        say(f"making {self.path}")
+        remove(self.path)
+        base = base_block()
+        for i, model in enumerate(self.models):
+            model.mkdir(parents=True)
+            if self.config is not None:
+                text = json.dumps(self.config, indent=2) + "\n"
+                (model / "config.json").write_text(text)
+            if self.sparse:
+                write_sparse(model / "model.safetensors", self.shapes)
+                continue
+            block = base if i == 0 else tuned_block(base, i)
+            write_file(model / "model.safetensors", self.shapes, block)
+        # Last, so that what was broken off is made anew.
+        text = json.dumps(self.description(), indent=2) + "\n"
+        (self.path / "made.json").write_text(text)
+        return self
+
+
+def whole_family(directory, size, tuned):
+    """Llama-shaped models in files that are whole multiples of WHOLE."""
+    # The rest takes what is left over, so the layers stay below.
+    target = max(size // WHOLE, 1) * WHOLE
+    shapes = None
+    for below in range(0, 100):
+        config = llama_config(target * (100 - below) // 100)
+        try:
+            shapes = filled_up(llama_shapes(config), target)
+            break
+        except ValueError:
+            continue
+    if shapes is None:
+        shapes = filled_up(even_shapes(target // 2, 8), target)
+    return Family(directory, f"llama-{target}-{tuned}", shapes, tuned)
+
+
+def llama_family(directory, size, tuned):
+    """Models that mergekit takes for Llamas."""
+    config = llama_config(size)
+    shapes = llama_shapes(config)
+    name = f"hub-{count_bytes(shapes)}-{tuned}"
+    return Family(directory, name, shapes, tuned, config)
+
+
+def even_family(directory, size, count, tuned):
+    """`count` tensors of one size."""
+    name = f"even-{size}-{count}-{tuned}"
+    return Family(directory, name, even_shapes(size, count), tuned)
+
+
+def sparse_family(directory, size, tuned):
+    """One tensor of `size` bytes, all zero."""
+    shapes = {"model.embed_tokens.weight": [size // BF16]}
+    return Family(directory, f"sparse-{size}-{tuned}", shapes, tuned,
+                  sparse=True)  # fmt: skip

@@ -43,15 +43,17 @@ def job(name, path, kind, size, setting, engine):
     ]  # fmt: skip
 
 
-def move(inputs, out, out_bytes, setting, engine="io_uring"):
-    """Reads the inputs and writes `out`; seconds, by fio's own clock.
+def move(inputs, out, out_bytes, setting, engine="io_uring",
+         read_bytes=None):  # fmt: skip
+    """Reads the inputs (`read_bytes` of each, or all) and writes `out`;
+    seconds, by fio's own clock.
 
     The clock of the longest job leaves out what fio takes to start and to
     report, which no disk asks for.
     """
     argv = ["fio", "--output-format=json"]
-    for i, path in enumerate(inputs):
-        size = os.path.getsize(path)
+    sizes = [read_bytes or os.path.getsize(path) for path in inputs]
+    for i, (path, size) in enumerate(zip(inputs, sizes)):
         argv += job(f"read{i}", path, "read", size, setting, engine)
     if out is not None:
         remove(out)
@@ -64,7 +66,7 @@ def move(inputs, out, out_bytes, setting, engine="io_uring"):
         if j["error"] != 0:
             raise Trouble(f"fio: {j['jobname']}: error {j['error']}")
     moved = sum(j["read"]["io_bytes"] + j["write"]["io_bytes"] for j in jobs)
-    wanted = sum(map(os.path.getsize, inputs)) + (out_bytes if out else 0)
+    wanted = sum(sizes) + (out_bytes if out else 0)
     if moved != wanted:
         raise Trouble(f"fio moved {moved} bytes and not {wanted}")
     if out is not None:

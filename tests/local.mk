@@ -6,10 +6,13 @@ unit_tests =
 
 if HAVE_CMOCKA
 unit_tests += tests/unit/test_sum tests/unit/test_engine
-tests_unit_test_sum_SOURCES = tests/unit/test_sum.c
+tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
+	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_sum_LDADD = $(UNIT_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c
 tests_unit_test_engine_LDADD = $(UNIT_LIBS)
 endif
 
 check_PROGRAMS += $(unit_tests)
+
+include tests/fuzz/local.mk

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other programs that do the same."""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import fio
+import models
+from common import (
+    GIBI,
+    GIGA,
+    Report,
+    Spread,
+    Trouble,
+    clock,
+    drop_caches,
+    merge_command,
+    need_space,
+    remove,
+    rotated,
+    run_well,
+    say,
+    size_text,
+)
+
+MERGEKIT = "mergekit==0.1.5"
+# First and by itself: where a wheel for processors alone is to be had, this
+# finds it, and mergekit then takes what is there.
+TORCH = "torch==2.13.0"
+
+WEIGHTS = [0.4, 0.3, -0.2]
+
+
+# --- mergekit --------------------------------------------------------------
+
+
+def install(venv):
+    """A virtual environment with mergekit; its program."""
+    tool = venv / "bin" / "mergekit-yaml"
+    if tool.exists():
+        return tool
+    say(f"installing {MERGEKIT} into {venv}: minutes")
+    steps = [
+        [sys.executable, "-m", "venv", venv],
+        [venv / "bin" / "pip", "install", "-q", TORCH],
+        [venv / "bin" / "pip", "install", "-q", MERGEKIT],
+    ]
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True)
+        if done.returncode != 0:
+            tail = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise Trouble(f"skipped: {MERGEKIT} cannot be installed: {tail}")
+    return tool
+
+
+def recipe(family, dtype):
+    """What `-w 0.4 -w 0.3 -w -0.2` is for mergekit. With float32 it computes
+    as taumerge does; with bfloat16, which most recipes have, every step of
+    the sum is rounded."""
+    lines = ["merge_method: task_arithmetic", f"base_model: {family.base}"]
+    lines += [f"dtype: {dtype}", "out_dtype: bfloat16", "models:"]
+    for vector, weight in zip(family.vectors, WEIGHTS):
+        lines += [f"  - model: {vector}", "    parameters:"]
+        lines += [f"      weight: {weight}"]
+    return "\n".join(lines) + "\n"
+
+
+class Mergekit:
+    def __init__(self, tool, family, dtype, out):
+        self.tool, self.family, self.dtype, self.out = (
+            tool, family, dtype, out,
+        )  # fmt: skip
+        self.name = f"mergekit, {dtype}"
+        # Nothing is fetched from anywhere, not even asked for.
+        self.env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+    def before(self):
+        # Its libraries are in the page cache, as those of a program in use
+        # are: half a gigabyte of them would be read otherwise.
+        run_well(self.tool, "--help", env=self.env)
+
+    def run(self):
+        """What it took, and the seconds until the output is on the disk:
+        mergekit leaves it in the page cache."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "recipe.yml"
+            path.write_text(recipe(self.family, self.dtype))
+            done = run_well(
+                self.tool, path, self.out, "--no-copy-tokenizer", "--quiet",
+                sample=True, env=self.env,
+            )  # fmt: skip
+        start = clock()
+        for file in self.out.rglob("*.safetensors"):
+            with open(file, "rb") as f:
+                os.fsync(f.fileno())
+        return done, done.seconds + clock() - start
+
+
+class Taumerge:
+    name = "taumerge"
+
+    def __init__(self, args, family, out):
+        self.family, self.out = family, out
+        self.options = shlex.split(args.options)
+
+    def before(self):
+        pass
+
+    def run(self):
+        done = run_well(
+            *merge_command(
+                self.family.base, self.family.vectors, self.out,
+                *self.options, weights=WEIGHTS,
+            ),
+            sample=True,
+        )  # fmt: skip
+        return done, done.seconds
+
+
+class Fio:
+    """Reads and writes the bytes and does nothing else."""
+
+    def __init__(self, setting, family, out):
+        self.setting, self.family, self.out = setting, family, out
+        self.name = fio.setting_text(setting)
+
+    def before(self):
+        pass
+
+    def run(self):
+        size = self.family.file_bytes
+        # Whole blocks: past the page cache, and these are not the few bytes
+        # that matter.
+        size -= size % models.WHOLE
+        seconds = fio.move(
+            self.family.files, self.out, size, self.setting, read_bytes=size
+        )
+        return None, seconds
+
+
+# --- comparing -------------------------------------------------------------
+
+
+def tensors_of(directory):
+    """{name: elements} of the weights in a directory, mapped."""
+    found = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        data = np.memmap(path, np.uint8, "r")
+        length = int(data[:8].view(np.uint64)[0])
+        entries = models.json.loads(bytes(data[8 : 8 + length]))
+        entries.pop("__metadata__", None)
+        for name, entry in entries.items():
+            a, b = (8 + length + x for x in entry["data_offsets"])
+            found[name] = data[a:b]
+    return found
+
+
+def same_share(one, other):
+    """The share of weights that are the same in two outputs."""
+    a, b = tensors_of(one), tensors_of(other)
+    if a.keys() != b.keys():
+        raise Trouble(f"{one} and {other} have different tensors")
+    same = total = 0
+    for name in a:
+        # Pairs of bytes, compared as bytes: offsets may be odd.
+        pairs = (a[name] == b[name]).reshape(-1, 2).all(axis=1)
+        same += int(np.count_nonzero(pairs))
+        total += len(pairs)
+    return same / total
+
+
+def mergekit(args):
+    """Against mergekit: base and three fine-tunes, from disk and tmpfs."""
+    tool = install((args.venv or args.dir / "venv-mergekit").resolve())
+    report = Report("mergekit", args.dir, {
+        "size": args.size, "rounds": args.rounds, "dtypes": args.dtypes,
+        "options": args.options, "peer": MERGEKIT,
+    })  # fmt: skip
+    for place in args.on:
+        if place == "disk":
+            compare(args, report, tool, args.dir, place)
+        elif place == "tmpfs":
+            compare(args, report, tool, args.tmpfs / "taumerge-bench", place)
+        else:
+            raise Trouble(f"--on {place}: disk or tmpfs")
+    return report
+
+
+def compare(args, report, tool, directory, place):
+    family = models.llama_family(directory, args.size, len(WEIGHTS))
+    on_disk = place == "disk"
+    outputs = 1 + len(args.dtypes)
+    need_space(directory, family.bytes + outputs * family.file_bytes,
+               [family.path])  # fmt: skip
+    mine = Taumerge(args, family, family.path / "out")
+    peers = [
+        Mergekit(tool, family, d, family.path / f"out-{d}")
+        for d in args.dtypes
+    ]
+    disks = []
+    if on_disk:
+        fio.check()
+        disks = [Fio(s, family, family.path / "fio-out") for s in args.fio]
+    runs = {c.name: [] for c in [mine, *peers, *disks]}
+    try:
+        family.make()
+        for r in range(args.rounds):
+            for c in rotated([mine, *peers, *disks], r):
+                remove(c.out)
+                if on_disk:
+                    drop_caches(family.files)
+                c.before()
+                runs[c.name].append(c.run())
+                say(f"{place}: round {r + 1}/{args.rounds}  "
+                    f"{runs[c.name][-1][1]:8.2f} s  {c.name}")  # fmt: skip
+                # Memory is what tmpfs has least of; the last round's outputs
+                # are compared.
+                if r + 1 < args.rounds:
+                    remove(c.out)
+        same = {p.name: same_share(mine.out, p.out) for p in peers}
+    finally:
+        for c in [mine, *peers, *disks]:
+            remove(c.out)
+        if args.remove or not on_disk:
+            remove(family.path)
+            if not on_disk:
+                remove(directory)
+    tell(args, report, place, family, mine, peers, disks, runs, same)
+
+
+def tell(args, report, place, family, mine, peers, disks, runs, same):
+    seconds = {
+        name: Spread([done.seconds if done else until
+                      for done, until in found])
+        for name, found in runs.items()
+    }  # fmt: skip
+    stored = {n: Spread([u for _, u in f]) for n, f in runs.items()}
+    moved = (len(family.files) + 1) * family.file_bytes
+    raw = min((seconds[d.name].median for d in disks), default=None)
+    rows, found = [], {}
+    for c in [mine, *peers, *disks]:
+        s = seconds[c.name]
+        entry = {"seconds": s.data(), "until_stored": stored[c.name].data()}
+        row = [c.name, s.text(), stored[c.name].text(),
+               f"{s.median / seconds[mine.name].median:.2f}"]  # fmt: skip
+        row.append("" if raw is None else f"{s.median / raw:.2f}")
+        if c in disks:
+            row += ["", "", "", ""]
+        else:
+            done = [d for d, _ in runs[c.name]]
+            peak = Spread([d.peak / GIBI for d in done])
+            own = Spread([d.own / GIBI for d in done])
+            cpu = Spread([d.cpu / (moved / GIGA) for d in done])
+            share = "" if c is mine else f"{100 * same[c.name]:.2f} %"
+            row += [peak.text(), own.text(), cpu.text(), share]
+            entry.update(peak_gib=peak.data(), own_gib=own.data(),
+                         core_seconds_per_gb=cpu.data(),
+                         same=same.get(c.name))  # fmt: skip
+        rows.append(row)
+        found[c.name] = entry
+    report.table(
+        f"Base and {len(WEIGHTS)} fine-tunes of "
+        f"{size_text(family.file_bytes)}, {place}"
+        + (", cold" if disks else "") + f", {args.rounds} rounds",
+        ["", "seconds", "until stored", "x taumerge", "x raw I/O",
+         "peak GiB", "own GiB", "core-s/GB", "same weights"], rows,
+    )  # fmt: skip
+    report.note(place, found)
+    report.line("")
+    for p in peers:
+        faster = seconds[p.name].median / seconds[mine.name].median
+        # From disk the disk decides, so there is no number to reach.
+        report.target(f"{place}: times faster than {p.name}", faster,
+                      1 if disks else 15, at_least=True)  # fmt: skip
+        for what, label in (("peak_gib", "peak"), ("own_gib", "own")):
+            less = (found[p.name][what]["median"]
+                    / found[mine.name][what]["median"])  # fmt: skip
+            report.target(f"{place}: times less {label} memory than {p.name}",
+                          less, 20, at_least=True)  # fmt: skip

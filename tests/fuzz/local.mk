@@ -1,0 +1,47 @@
+# Fuzzing. Every harness is linked twice: with replay.c, an ordinary program
+# that runs it over the corpus (tests/test_fuzz.py does), and, in a build of
+#
+#     ./configure CC=clang --enable-fuzzers \
+#         --enable-sanitizers=address,undefined
+#     make check-programs
+#
+# with libFuzzer. To search for three minutes, keeping what is found in /tmp:
+#
+#     mkdir /tmp/found
+#     tests/fuzz/fuzz_header -max_total_time=180 \
+#         -dict=tests/fuzz/json.dict /tmp/found tests/fuzz/corpus/header
+FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(JANSSON_LIBS) \
+	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm
+
+check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
+	tests/fuzz/replay_command_line
+tests_fuzz_replay_header_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_header.c tests/fuzz/fuzz.h
+tests_fuzz_replay_header_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_index_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_index.c tests/fuzz/fuzz.h
+tests_fuzz_replay_index_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_command_line_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_command_line.c tests/fuzz/fuzz.h
+tests_fuzz_replay_command_line_LDADD = $(FUZZ_LIBS)
+
+if FUZZERS
+# All code tells libFuzzer where it went; only the harnesses have its main().
+AM_CFLAGS += -g -fsanitize=fuzzer-no-link
+FUZZ_LINK = -fsanitize=fuzzer
+
+check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_index \
+	tests/fuzz/fuzz_command_line
+tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c
+tests_fuzz_fuzz_header_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_header_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_index_SOURCES = tests/fuzz/fuzz_index.c
+tests_fuzz_fuzz_index_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_index_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_command_line_SOURCES = tests/fuzz/fuzz_command_line.c
+tests_fuzz_fuzz_command_line_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_command_line_LDFLAGS = $(FUZZ_LINK)
+endif
+
+EXTRA_DIST += tests/fuzz/make_corpus.py tests/fuzz/json.dict \
+	tests/fuzz/options.dict tests/fuzz/corpus

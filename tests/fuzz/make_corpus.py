@@ -1,0 +1,227 @@
+"""Makes the seeds of the fuzzers: tests/fuzz/corpus/*/seed-*.
+
+Run it again after a change; the same files come out. What a fuzzer has found
+lies beside the seeds under a name of its own and is left alone: `bug-*` broke
+the program once, `found-*` reach code that the seeds do not.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def header(data_bytes, value):
+    """An input of fuzz_header: the data's size, the text."""
+    if not isinstance(value, (str, bytes)):
+        value = json.dumps(value, separators=(",", ":"))
+    text = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", data_bytes) + text
+
+
+def headers():
+    f32 = entry("F32", [1], 0, 4)
+    yield "empty-object", header(0, "{}")
+    yield "nothing", b""
+    yield "short", b"\x02\0\0"
+    yield "no-text", header(0, "")
+    yield "one", header(4, {"a": f32})
+    yield "padded", header(4, json.dumps({"a": f32}) + "    ")
+    yield "spaced", header(4, ' \t{ "a" :\n' + json.dumps(f32) + "\r } ")
+    yield "metadata", header(
+        4, {"__metadata__": {"format": "pt", "k": "v\n"}, "a": f32}
+    )
+    yield "metadata-number", header(0, {"__metadata__": {"format": 1}})
+    yield "metadata-twice", header(
+        0, '{"__metadata__":{},"__metadata__":{}}'
+    )
+    at, all_types = 0, {}
+    sizes = {
+        "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1,
+        "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "I16": 2, "U16": 2,
+        "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8,
+        "I64": 8, "U64": 8, "C64": 8,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        all_types[name.lower()] = entry(name, [3], at, at + 3 * size)
+        at += 3 * size
+    yield "types", header(at, all_types)
+    yield "type-f4", header(3, {"a": entry("F4", [3, 2], 0, 3)})
+    yield "type-f4-odd", header(2, {"a": entry("F4", [3], 0, 2)})
+    yield "type-f6", header(3, {"a": entry("F6_E2M3", [4], 0, 3)})
+    yield "type-unknown", header(5, {"a": entry("Q5", [9], 0, 5)})
+    yield "order", header(
+        6, {"b": entry("U8", [2], 4, 6), "a": entry("I32", [1], 0, 4)}
+    )
+    yield "scalar", header(8, {"a": entry("F64", [], 0, 8)})
+    yield "no-elements", header(
+        4,
+        {
+            "z": entry("F32", [0, 7], 4, 4),
+            "a": f32,
+            "y": entry("F32", [0], 0, 0),
+        },
+    )
+    yield "hole", header(
+        12, {"a": f32, "b": entry("F32", [1], 8, 12)}
+    )
+    yield "overlap", header(6, {"a": f32, "b": entry("F32", [1], 2, 6)})
+    yield "tail", header(5, {"a": f32})
+    yield "beyond", header(3, {"a": f32})
+    yield "backwards", header(4, {"a": entry("F32", [1], 4, 0)})
+    yield "wrong-size", header(8, {"a": entry("F32", [1], 0, 8)})
+    yield "overflow-zero", header(
+        0, {"a": entry("F32", [2**32, 2**32], 0, 0)}
+    )
+    yield "overflow-four", header(
+        4,
+        {"a": entry("U8", [4194305, 4194305, 211106198978564], 0, 4)},
+    )
+    yield "overflow-bits", header(0, {"a": entry("F64", [2**58], 0, 0)})
+    yield "dims-64", header(1, {"a": entry("U8", [1] * 64, 0, 1)})
+    yield "dims-65", header(1, {"a": entry("U8", [1] * 65, 0, 1)})
+    yield "numbers", header(
+        2**64 - 1, '{"a":{"dtype":"U8","shape":[1.0,-1,1e3],'
+        '"data_offsets":[0,18446744073709551615]}}'
+    )
+    yield "twice", header(8, '{"a":%s,"a":%s}' % (
+        json.dumps(f32), json.dumps(entry("F32", [1], 4, 8))
+    ))
+    yield "twice-escaped", header(8, '{"a":%s,"\\u0061":%s}' % (
+        json.dumps(f32), json.dumps(entry("F32", [1], 4, 8))
+    ))
+    yield "key-twice", header(
+        4, '{"a":{"dtype":"F32","dtype":"I32","shape":[1],'
+        '"data_offsets":[0,4]}}'
+    )
+    yield "key-extra", header(4, {"a": dict(f32, more=1)})
+    yield "strings", header(
+        4, {"\u00e9\U0001f600\u2028\x1b[31m\"\\": f32}
+    )
+    yield "utf8", header(4, '{"\u00e9\U0001f600\u07ff": %s}' % json.dumps(f32))
+    yield "utf8-bad", header(4, b'{"\xc3\x28\xed\xa0\x80": 1}')
+    yield "nul", header(4, '{"a\\u0000b": 1}')
+    yield "surrogate", header(4, '{"\\ud800": 1}')
+    yield "deep", header(0, '{"a":' + "[" * 60 + "]" * 60 + "}")
+    yield "cut", header(4, json.dumps({"a": f32})[:-3])
+    yield "garbage-behind", header(4, json.dumps({"a": f32}) + "x")
+    yield "array", header(0, "[]")
+    yield "zip", b"PK\x03\x04\0\0\0\0{}"
+    yield "lfs", b"version https://git-lfs.github.com/spec/v1\n"
+
+
+def indices():
+    one, two = "model-1-of-2.safetensors", "model-2-of-2.safetensors"
+
+    def index(weights, **metadata):
+        value = {"metadata": metadata} if metadata else {}
+        return json.dumps(dict(value, weight_map=weights)).encode()
+
+    yield "nothing", b""
+    yield "empty-object", b"{}"
+    yield "empty-map", index({})
+    yield "one", index({"a": one}, total_size=4)
+    yield "two", index({"a": two, "b": one, "c": two, "d": one})
+    yield "metadata", index(
+        {"a": one}, total_size=8, more={"x": [1, 2.5, None, True]}, s="\u00e9"
+    )
+    yield "metadata-number", b'{"metadata":7,"weight_map":{"a":"b"}}'
+    yield "metadata-string", b'{"metadata":"x","weight_map":{"a":"b"}}'
+    yield "metadata-twice", (
+        b'{"metadata":{"a":1},"metadata":[2],"weight_map":{"a":"b"}}'
+    )
+    yield "total-negative", index({"a": one}, total_size=-1)
+    yield "total-real", index({"a": one}, total_size=1.5)
+    yield "total-huge", (
+        b'{"metadata":{"total_size":18446744073709551616},'
+        b'"weight_map":{"a":"b"}}'
+    )
+    yield "path-up", index({"a": "../x.safetensors"})
+    yield "path-absolute", index({"a": "/x.safetensors"})
+    yield "path-dots", index({"a": "..", "b": "."})
+    yield "path-empty", index({"a": ""})
+    yield "not-a-string", index({"a": 1})
+    yield "not-a-map", b'{"weight_map":["a"]}'
+    yield "map-twice", b'{"weight_map":{"a":"b"},"weight_map":{"c":"d"}}'
+    yield "tensor-twice", b'{"weight_map":{"a":"b","a":"c"}}'
+    yield "other-members", b'{"x":[{"y":null}],"weight_map":{"a":"b"},"z":1}'
+    yield "spaced", b' { "weight_map"\n:\t{ "a" : "b" , "c":"d" }\r} '
+    yield "many", index({f"t{i}": f"s{i % 9}" for i in range(40)})
+    yield "strings", json.dumps(
+        {"weight_map": {"\u00e9\"\\\n": "\U0001f600"}}, ensure_ascii=False
+    ).encode()
+    yield "utf8-bad", b'{"weight_map":{"\xff":"b"}}'
+    yield "nul", b'{"weight_map":{"a\\u0000":"b"}}'
+    yield "deep", b'{"x":' + b"[" * 60 + b"]" * 60 + b"}"
+    yield "cut", b'{"weight_map":{"a":"b"'
+    yield "garbage-behind", b'{"weight_map":{"a":"b"}}}'
+
+
+def command_lines():
+    def line(*arguments):
+        return b"\0".join(a.encode() for a in arguments)
+
+    yield "nothing", b""
+    yield "merge", line(
+        "-b", "base", "-t", "a", "-w", "0.4", "-t", "b", "-w", "-1",
+        "-o", "out",
+    )  # fmt: skip
+    yield "long", line(
+        "--base", "base", "--vector=a", "--weight=1e-3", "--vector", "b",
+        "--output=out", "--force", "--dtype", "bfloat16", "--shard-size",
+        "5GB", "--allow-missing", "--allow-extra", "--memory", "64M",
+        "--threads", "2", "--io", "uring", "--direct", "on", "--progress",
+        "json", "--quiet", "--verbose",
+    )  # fmt: skip
+    yield "plan", line("-bbase", "-ta", "-w.5", "--json", "-v")
+    yield "verify", line("out", "--json", "-q", "--io=threads")
+    yield "inspect", line("a", "b", "--digest", "--json")
+    yield "help", line("--help")
+    yield "short-together", line("-fqvh")
+    yield "abbreviated", line("--mem", "1", "--thr=1", "--all")
+    yield "dashes", line("-v", "--", "-b", "-", "--")
+    yield "no-argument", line("-t")
+    yield "no-argument-long", line("--memory")
+    yield "argument-unwanted", line("--json=1", "--force=x")
+    yield "unknown", line("-Z", "--zzz", "-vZ")
+    yield "empty", line("", "-b", "", "-t", "")
+    yield "weight-first", line("-w", "1")
+    yield "weight-twice", line("-t", "a", "-w", "1", "-w", "2")
+    for i, weight in enumerate(
+        ["nan", "inf", "1e999", "0x1p4", " 1", "1,5", "-0", "1e-400", "+3"]
+    ):
+        yield f"weight-{i}", line("-t", "a", "-w", weight)
+    for i, size in enumerate(
+        ["0", "1k", "2KB", "3Mb", "1T", "99999999T", "-1", "1.5G",
+         "18446744073709551616", "1KBB", "4B"]
+    ):  # fmt: skip
+        yield f"size-{i}", line("--memory", size, "--shard-size", size)
+    for i, count in enumerate(["0", "1", "1024", "1025", "-1", "2x"]):
+        yield f"threads-{i}", line("--threads", count)
+    yield "dtype", line("--dtype", "F8_E4M3", "--dtype=float64")
+    yield "dtype-bad", line("--dtype", "int8")
+    yield "choices-bad", line("--io", "aio")
+    yield "utf8", "-b\0\u00e9\U0001f600".encode() + b"\0\xff\xc3\x1b[0m"
+
+
+def main():
+    for folder, seeds in [
+        ("header", headers()),
+        ("index", indices()),
+        ("command_line", command_lines()),
+    ]:
+        path = CORPUS / folder
+        path.mkdir(parents=True, exist_ok=True)
+        for old in path.glob("seed-*"):
+            old.unlink()
+        for name, data in seeds:
+            (path / f"seed-{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,8 +28,8 @@ static uint32_t *place_of(const struct tm_checkpoint *c, const char *name)
     return &c->table[i];
 }
 
-const struct tm_tensor *tm_checkpoint_get(
-    const struct tm_checkpoint *checkpoint, const char *name)
+const struct tm_tensor *
+tm_checkpoint_get(const struct tm_checkpoint *checkpoint, const char *name)
 {
     const uint32_t *place;
 
@@ -104,11 +104,10 @@ static enum tm_status add_tensor(void *context,
     shape = tm_arena_alloc(&c->arena, from->ndim * sizeof(*shape));
     *tensor = (struct tm_tensor){
         .name = tm_arena_copy(&c->arena, from->name, strlen(from->name)),
-        .dtype_name =
-            from->dtype != TM_OPAQUE
-                ? tm_dtype_name(from->dtype)
-                : tm_arena_copy(&c->arena, from->dtype_name,
-                                strlen(from->dtype_name)),
+        .dtype_name = from->dtype != TM_OPAQUE
+                          ? tm_dtype_name(from->dtype)
+                          : tm_arena_copy(&c->arena, from->dtype_name,
+                                          strlen(from->dtype_name)),
         .shape = shape,
         .elements = from->elements,
         .offset = c->shards[reading->shard].data_start + from->begin,
@@ -168,9 +167,9 @@ static enum tm_status check_tiling(const struct tm_checkpoint *c,
     for (size_t i = 0; i < shard->count; i++) {
         if (tensors[i].offset != end)
             return tm_error(
-                TM_BAD_DATA,
-                "%s: tensor '%s': begins at byte %llu, %s %llu", shard->path,
-                tensors[i].name, (unsigned long long)tensors[i].offset,
+                TM_BAD_DATA, "%s: tensor '%s': begins at byte %llu, %s %llu",
+                shard->path, tensors[i].name,
+                (unsigned long long)tensors[i].offset,
                 tensors[i].offset > end ? "the one before it ends at"
                                         : "inside one that ends at",
                 (unsigned long long)end);
@@ -195,10 +194,9 @@ static enum tm_status parse_header(struct tm_checkpoint *c, size_t number)
     shard->metadata_end = &shard->metadata;
     shard->first = c->num_tensors;
     shard->data_start = 8 + shard->header_length;
-    status = tm_safetensors_parse(shard->path, shard->header,
-                                  shard->header_length,
-                                  shard->identity.size - shard->data_start,
-                                  &visitor);
+    status = tm_safetensors_parse(
+        shard->path, shard->header, shard->header_length,
+        shard->identity.size - shard->data_start, &visitor);
     free(shard->header);
     shard->header = NULL;
     if (status != TM_OK)

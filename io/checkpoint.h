@@ -63,8 +63,8 @@ struct tm_shard {
 };
 
 struct tm_checkpoint {
-    const char *path;      /* as the user named it; the caller's */
-    const char *directory; /* NULL where the path names one weight file */
+    const char *path;           /* as the user named it; the caller's */
+    const char *directory;      /* NULL where the path names one weight file */
     const char *index_name;     /* NULL where there is no index */
     const char *index_metadata; /* of the index, as JSON; may be NULL */
     struct tm_shard *shards;
@@ -91,8 +91,8 @@ enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
                                   struct tm_checkpoint *checkpoint);
 
 /* The tensor of that name, or NULL. */
-const struct tm_tensor *tm_checkpoint_get(
-    const struct tm_checkpoint *checkpoint, const char *name);
+const struct tm_tensor *
+tm_checkpoint_get(const struct tm_checkpoint *checkpoint, const char *name);
 
 /* Frees everything; all zero is allowed. */
 void tm_checkpoint_close(struct tm_checkpoint *checkpoint);

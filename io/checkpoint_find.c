@@ -20,7 +20,7 @@
 #include "io/safetensors.h"
 
 #define SINGLE "model.safetensors"
-#define INDEX "model.safetensors.index.json"
+#define INDEX  "model.safetensors.index.json"
 
 /* An index of 100,000 tensors has 12 MB. */
 #define INDEX_MAX ((uint64_t)1 << 30)
@@ -59,7 +59,7 @@ static enum tm_status use_index(struct tm_disk *disk, struct tm_checkpoint *c,
     c->index->path = path;
     c->index_name = tm_path_last(path);
     return tm_infile_read(disk, path, INDEX_MAX, &c->index->text,
-                      &c->index->length);
+                          &c->index->length);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -140,14 +140,14 @@ static enum tm_status find_unusual(struct tm_disk *disk,
                           "%s: has %zd index files: name the one to use",
                           c->path, count);
     else if (count == 1)
-        status = use_index(disk, c, tm_path_join(&c->arena, c->directory, names[0]));
+        status =
+            use_index(disk, c, tm_path_join(&c->arena, c->directory, names[0]));
     free(names);
     if (count != 0)
         return status;
     count = list(c, ".safetensors", &names);
     if (count > 0)
-        status =
-            use_shards(c, (const char *const *)names, (size_t)count);
+        status = use_shards(c, (const char *const *)names, (size_t)count);
     free(names);
     if (count != 0)
         return status;
@@ -184,9 +184,9 @@ enum tm_status tm_checkpoint_find(struct tm_disk *disk, const char *path,
         return find_in_directory(disk, c);
     if (!tm_path_ends_with(name, ".index.json"))
         return use_shards(c, &name, 1);
-    c->directory = name == path ? "."
-                                : tm_arena_copy(&c->arena, path,
-                                                (size_t)(name - path));
+    c->directory = name == path
+                       ? "."
+                       : tm_arena_copy(&c->arena, path, (size_t)(name - path));
     if (c->directory == NULL)
         return tm_no_memory();
     return use_index(disk, c, path);
@@ -216,16 +216,16 @@ static enum tm_status read_header(struct tm_disk *disk, struct tm_file *file,
     enum tm_status status = tm_infile_start(disk, file, &have, &bytes);
 
     if (status == TM_OK)
-        status = tm_safetensors_length(file->path, (unsigned char *)bytes,
-                                       have, file->size, &length);
+        status = tm_safetensors_length(file->path, (unsigned char *)bytes, have,
+                                       file->size, &length);
     if (status == TM_OK && 8 + length > have) {
         free(bytes);
         have = 8 + length;
         status = tm_infile_start(disk, file, &have, &bytes);
     }
     if (status == TM_OK && have < 8 + length)
-        status = tm_error(TM_IO_ERROR, "%s: shrank while it was read",
-                          file->path);
+        status =
+            tm_error(TM_IO_ERROR, "%s: shrank while it was read", file->path);
     if (status != TM_OK) {
         free(bytes);
         return status;
@@ -244,9 +244,8 @@ enum tm_status tm_checkpoint_read_headers(struct tm_disk *disk,
     for (size_t i = 0; i < checkpoint->num_shards; i++) {
         struct tm_shard *shard = &checkpoint->shards[i];
         struct tm_file file;
-        enum tm_status own = tm_file_open(disk->engine, shard->path,
-                                          TM_DIRECT_OFF, &file,
-                                          &shard->identity);
+        enum tm_status own = tm_file_open(
+            disk->engine, shard->path, TM_DIRECT_OFF, &file, &shard->identity);
 
         if (own == TM_OK)
             own = read_header(disk, &file, shard);

@@ -48,7 +48,7 @@ struct tm_op {
     uint64_t offset;
     void *buf;
     size_t len;
-    bool is_buffered; /* through the page cache: copying takes a CPU */
+    bool is_buffered;   /* through the page cache: copying takes a CPU */
     int64_t result;     /* out: bytes moved, or a negative errno */
     struct tm_op *next; /* links lists of ops; the engine's while in flight */
 };

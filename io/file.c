@@ -41,8 +41,7 @@ bool tm_identity_same_file(const struct tm_identity *a,
     return a->device == b->device && a->inode == b->inode;
 }
 
-bool tm_identity_equal(const struct tm_identity *a,
-                       const struct tm_identity *b)
+bool tm_identity_equal(const struct tm_identity *a, const struct tm_identity *b)
 {
     return tm_identity_same_file(a, b) && a->size == b->size &&
            a->mtime_seconds == b->mtime_seconds &&
@@ -82,8 +81,8 @@ static bool is_resident(int fd, uint64_t size)
     if (blocks < RESIDENCY_SAMPLES)
         return true; /* small: a direct read would save nothing */
     for (unsigned i = 0; i < RESIDENCY_SAMPLES; i++) {
-        const uint64_t block = blocks / RESIDENCY_SAMPLES * i +
-                               blocks / RESIDENCY_SAMPLES / 2;
+        const uint64_t block =
+            blocks / RESIDENCY_SAMPLES * i + blocks / RESIDENCY_SAMPLES / 2;
         char byte;
         struct iovec iov = {.iov_base = &byte, .iov_len = 1};
 
@@ -99,8 +98,8 @@ static bool set_direct(int fd, bool direct)
 
     if (flags < 0)
         return false;
-    return fcntl(fd, F_SETFL,
-                 direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    return fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) ==
+           0;
 }
 
 void tm_file_make_buffered(struct tm_file *file)
@@ -165,9 +164,8 @@ enum tm_status tm_file_open(struct tm_engine *engine, const char *path,
 
 enum tm_status tm_write_status(int error)
 {
-    return error == ENOSPC || error == EDQUOT || error == EFBIG
-               ? TM_CANT_CREATE
-               : TM_IO_ERROR;
+    return error == ENOSPC || error == EDQUOT || error == EFBIG ? TM_CANT_CREATE
+                                                                : TM_IO_ERROR;
 }
 
 static enum tm_status open_output(struct tm_engine *engine, int dirfd,
@@ -191,9 +189,8 @@ static enum tm_status open_output(struct tm_engine *engine, int dirfd,
 }
 
 enum tm_status tm_file_create(struct tm_engine *engine, int dirfd,
-                              const char *name, const char *path,
-                              uint64_t size, enum tm_direct direct,
-                              struct tm_file *file)
+                              const char *name, const char *path, uint64_t size,
+                              enum tm_direct direct, struct tm_file *file)
 {
     enum tm_status status;
     int result;

@@ -69,9 +69,8 @@ enum tm_status tm_file_open(struct tm_engine *engine, const char *path,
  * TM_CANT_CREATE, no space too.
  */
 enum tm_status tm_file_create(struct tm_engine *engine, int dirfd,
-                              const char *name, const char *path,
-                              uint64_t size, enum tm_direct direct,
-                              struct tm_file *file);
+                              const char *name, const char *path, uint64_t size,
+                              enum tm_direct direct, struct tm_file *file);
 
 /* Opens a file that tm_file_create made, for writing. */
 enum tm_status tm_file_reopen(struct tm_engine *engine, int dirfd,

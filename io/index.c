@@ -130,8 +130,7 @@ static enum tm_status get_member(void *context, const char *key,
         return tm_json_members(text, add_entry, p);
     }
     if (strcmp(key, "weight_map") == 0)
-        return tm_error(TM_BAD_DATA, "%s: has two weight_maps",
-                        p->index->path);
+        return tm_error(TM_BAD_DATA, "%s: has two weight_maps", p->index->path);
     if (strcmp(key, "metadata") == 0)
         return get_metadata(p, text);
     return tm_json_skip(text);

@@ -11,7 +11,7 @@
 #include "io/checked.h"
 
 enum tm_status tm_infile_start(struct tm_disk *disk, struct tm_file *file,
-                                 uint64_t *length, char **bytes)
+                               uint64_t *length, char **bytes)
 {
     const uint64_t need = *length < file->size ? *length : file->size;
     uint64_t rounded;
@@ -37,7 +37,7 @@ enum tm_status tm_infile_start(struct tm_disk *disk, struct tm_file *file,
 }
 
 enum tm_status tm_infile_read(struct tm_disk *disk, const char *path,
-                                 uint64_t most, char **bytes, size_t *length)
+                              uint64_t most, char **bytes, size_t *length)
 {
     struct tm_file file;
     uint64_t size;

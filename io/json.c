@@ -46,11 +46,10 @@ json_t *tm_json_value(struct tm_json_text *text)
         bad(text, "the text ends here");
         return NULL;
     }
-    value = json_loadb(text->text + text->position,
-                       text->length - text->position,
-                       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY |
-                           JSON_DISABLE_EOF_CHECK,
-                       &error);
+    value = json_loadb(
+        text->text + text->position, text->length - text->position,
+        JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK,
+        &error);
     if (value == NULL) {
         if (json_error_code(&error) == json_error_out_of_memory) {
             tm_no_memory();
@@ -121,8 +120,7 @@ enum tm_status tm_json_end(struct tm_json_text *text)
 
 static void put(struct tm_json_writer *writer, const char *text)
 {
-    if (!writer->failed &&
-        !writer->sink(writer->context, text, strlen(text)))
+    if (!writer->failed && !writer->sink(writer->context, text, strlen(text)))
         writer->failed = true;
 }
 
@@ -220,8 +218,7 @@ void tm_json_real(struct tm_json_writer *writer, const char *key, double value)
     json_decref(real);
 }
 
-void tm_json_boolean(struct tm_json_writer *writer, const char *key,
-                     bool value)
+void tm_json_boolean(struct tm_json_writer *writer, const char *key, bool value)
 {
     put_key(writer, key);
     put(writer, value ? "true" : "false");

@@ -83,8 +83,7 @@ void tm_json_string(struct tm_json_writer *writer, const char *key,
                     const char *value); /* NULL is null */
 void tm_json_integer(struct tm_json_writer *writer, const char *key,
                      uint64_t value);
-void tm_json_real(struct tm_json_writer *writer, const char *key,
-                  double value);
+void tm_json_real(struct tm_json_writer *writer, const char *key, double value);
 void tm_json_boolean(struct tm_json_writer *writer, const char *key,
                      bool value);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * message: see message.h. A line is formatted, masked and written with one
- * write, so that lines of several threads never mix.
+ * message: see message.h. A line is formatted and masked, then written under
+ * a lock, so that lines of several threads never mix.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -11,11 +11,18 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Longest message; PATH_MAX twice, a tensor name and the words around them. */
-#define MAX_LINE 12288
+/*
+ * Longest line: a few rows of a terminal. Of a longer one (a tensor's name
+ * may have megabytes) the middle goes, since a message begins with the
+ * subject and ends with the cause.
+ */
+#define MAX_LINE  960
+#define KEPT_HEAD 560
+#define KEPT_TAIL 380
 
 /* Longest bar: wider than any terminal it is cut for. */
 #define MAX_BAR 512
@@ -81,12 +88,22 @@ bool tm_utf8_is_valid(const char *text, size_t length)
     return true;
 }
 
-/* C0 controls, DEL, and the C1 controls U+0080 to U+009F. */
+/*
+ * C0 controls, DEL, the C1 controls U+0080 to U+009F, and what changes lines
+ * or the direction of writing: U+200E, U+200F, U+2028 to U+202E, U+2066 to
+ * U+2069.
+ */
 static bool is_control(const unsigned char *s, size_t bytes)
 {
     if (bytes == 1)
         return s[0] < 0x20 || s[0] == 0x7f;
-    return bytes == 2 && s[0] == 0xc2 && s[1] < 0xa0;
+    if (bytes == 2)
+        return s[0] == 0xc2 && s[1] < 0xa0;
+    if (bytes != 3 || s[0] != 0xe2)
+        return false;
+    if (s[1] == 0x80)
+        return s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae);
+    return s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9;
 }
 
 void tm_mask(char *text)
@@ -134,20 +151,37 @@ static void show_bar(void)
         write_stderr(bar, strlen(bar));
 }
 
+/* Formats into `line`, leaving out the middle of what is too long. */
+static void format_line(char line[MAX_LINE + 2], const char *format,
+                        va_list args)
+{
+    char *whole = NULL;
+    va_list again;
+    int length;
+
+    va_copy(again, args);
+    length = vsnprintf(line, MAX_LINE, format, args);
+    if (length >= MAX_LINE && vasprintf(&whole, format, again) >= 0)
+        snprintf(line, MAX_LINE, "%.*s ... %s", KEPT_HEAD, whole,
+                 whole + length - KEPT_TAIL);
+    va_end(again);
+    free(whole);
+}
+
 static void print_line(const char *prefix, const char *format, va_list args)
 {
-    char line[MAX_LINE];
-    size_t length = strlen(prefix);
+    char line[MAX_LINE + 2];
+    size_t length;
 
     if (silenced)
         return;
-    memcpy(line, prefix, length + 1);
-    vsnprintf(line + length, sizeof(line) - length - 1, format, args);
+    format_line(line, format, args);
     tm_mask(line);
     length = strlen(line);
     line[length++] = '\n';
     pthread_mutex_lock(&lock);
     erase_bar();
+    write_stderr(prefix, strlen(prefix));
     write_stderr(line, length);
     show_bar();
     pthread_mutex_unlock(&lock);

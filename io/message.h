@@ -47,8 +47,7 @@ enum tm_status tm_error(enum tm_status status, const char *format, ...)
  * The same for what does not stop the run: "taumerge: warning: ...", unless
  * quiet.
  */
-void tm_warning(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
+void tm_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A line without the program's name, unless quiet: the report. */
 void tm_info(const char *format, ...) __attribute__((format(printf, 1, 2)));

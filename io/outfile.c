@@ -90,8 +90,8 @@ static enum tm_status settle(struct tm_outfile *out)
 
     call.kind = TM_CALL_SYNC;
     if (status == TM_OK)
-        status = tm_disk_call(out->disk, &call, TM_IO_ERROR, out->file.path,
-                              "sync");
+        status =
+            tm_disk_call(out->disk, &call, TM_IO_ERROR, out->file.path, "sync");
     return status;
 }
 

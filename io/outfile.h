@@ -38,8 +38,7 @@ enum tm_status tm_outfile_create(struct tm_disk *disk, int dirfd,
                                  struct tm_outfile *out);
 
 /* Appends; false once the file has failed. */
-bool tm_outfile_write(struct tm_outfile *out, const void *data,
-                      size_t length);
+bool tm_outfile_write(struct tm_outfile *out, const void *data, size_t length);
 
 /* A sink for tm_json_writer; the context is the outfile. */
 bool tm_outfile_sink(void *context, const char *text, size_t length);

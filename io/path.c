@@ -32,7 +32,6 @@ char *tm_path_join(struct tm_arena *arena, const char *directory,
     char *path = tm_arena_alloc(arena, size);
 
     if (path != NULL)
-        snprintf(path, size, "%s%s%s", directory, has_slash ? "" : "/",
-                 name);
+        snprintf(path, size, "%s%s%s", directory, has_slash ? "" : "/", name);
     return path;
 }

@@ -23,8 +23,9 @@ static const struct {
     size_t length;
     const char *hint;
 } foreign[] = {
-    {"PK\003\004", 4, "a zip file, perhaps a PyTorch .bin: save it as "
-                      "safetensors first"},
+    {"PK\003\004", 4,
+     "a zip file, perhaps a PyTorch .bin: save it as "
+     "safetensors first"},
     {"\200\002", 2, "a pickle file: save it as safetensors first"},
     {"\200\003", 2, "a pickle file: save it as safetensors first"},
     {"\200\004", 2, "a pickle file: save it as safetensors first"},
@@ -40,8 +41,7 @@ static enum tm_status bad_start(const char *path, const unsigned char *start,
             memcmp(start, foreign[i].magic, foreign[i].length) == 0)
             return tm_error(TM_BAD_DATA, "%s: not a safetensors file but %s",
                             path, foreign[i].hint);
-    return tm_error(TM_BAD_DATA, "%s: not a safetensors file: %s", path,
-                    cause);
+    return tm_error(TM_BAD_DATA, "%s: not a safetensors file: %s", path, cause);
 }
 
 enum tm_status tm_safetensors_length(const char *path,
@@ -138,8 +138,9 @@ static enum tm_status check_size(const struct parser *p,
     if (tensor->dtype == TM_OPAQUE)
         return TM_OK;
     if (!tm_mul(tensor->elements, tm_dtype_bits(tensor->dtype), &bits))
-        return bad_tensor(p, tensor->name, "has more bytes than can be "
-                                           "counted");
+        return bad_tensor(p, tensor->name,
+                          "has more bytes than can be "
+                          "counted");
     if (bits % 8 != 0)
         return bad_tensor(p, tensor->name, "does not end on a whole byte");
     if (bits / 8 != tensor->bytes)
@@ -190,15 +191,16 @@ static enum tm_status get_metadata(struct parser *p, const json_t *value)
         return tm_error(TM_BAD_DATA, "%s: __metadata__ is not an object",
                         p->path);
     /* The cast: jansson's iterators take no const object. */
-    json_object_foreach((json_t *)(uintptr_t)value, key, member) {
+    json_object_foreach((json_t *)(uintptr_t)value, key, member)
+    {
         enum tm_status status;
 
         if (!json_is_string(member))
             return tm_error(TM_BAD_DATA,
                             "%s: __metadata__: '%s' is not a string", p->path,
                             key);
-        status = visitor->metadata(visitor->context, key,
-                                   json_string_value(member));
+        status =
+            visitor->metadata(visitor->context, key, json_string_value(member));
         if (status != TM_OK)
             return status;
     }

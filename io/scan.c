@@ -72,8 +72,8 @@ static enum tm_status run(struct scan *scan, tm_scan_visitor *visitor,
             take_done(scan);
         status = piece->transfer.status;
         if (status == TM_OK)
-            status = visitor(context, piece->transfer.buf,
-                             piece->transfer.need);
+            status =
+                visitor(context, piece->transfer.buf, piece->transfer.need);
         seen += piece->transfer.need;
         if (status == TM_OK)
             ask(scan, piece);
@@ -96,8 +96,8 @@ enum tm_status tm_scan(struct tm_disk *disk, struct tm_file *file,
     scan->buffer = aligned_alloc(TM_BLOCK, AHEAD * TM_REQUEST);
     if (!file->direct)
         posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
-    status = scan->buffer != NULL ? run(scan, visitor, context)
-                                  : tm_no_memory();
+    status =
+        scan->buffer != NULL ? run(scan, visitor, context) : tm_no_memory();
     free(scan->buffer);
     free(scan);
     return status;

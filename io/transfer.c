@@ -67,7 +67,7 @@ static void submit(struct tm_disk *disk, struct tm_transfer *t)
         .kind = t->kind,
         .fd = t->file->fd,
         .offset = t->offset + t->done,
-        .buf = (char *)t->buf + t->done,
+        .buf = t->done > 0 ? (char *)t->buf + t->done : t->buf,
         .len = t->len - t->done,
         .is_buffered = !t->was_direct,
     };
@@ -130,8 +130,7 @@ static bool refuses_direct(int error)
 }
 
 /* Settles an attempt that failed with `error`; true if `t` is done. */
-static bool settle_error(struct tm_disk *disk, struct tm_transfer *t,
-                         int error)
+static bool settle_error(struct tm_disk *disk, struct tm_transfer *t, int error)
 {
     if (error == EINTR || error == EAGAIN)
         return again(disk, t, strerror(error));
@@ -227,10 +226,11 @@ enum tm_status tm_disk_call(struct tm_disk *disk, const struct tm_call *call,
                             enum tm_status status, const char *path,
                             const char *verb)
 {
-    const int result = disk->engine->ops->call(disk->engine, call);
+    int result = disk->engine->ops->call(disk->engine, call);
 
+    for (int i = 0; result == -EINTR && i < TM_TRANSFER_RETRIES; i++)
+        result = disk->engine->ops->call(disk->engine, call);
     if (result >= 0)
         return TM_OK;
-    return tm_error(status, "%s: cannot %s: %s", path, verb,
-                    strerror(-result));
+    return tm_error(status, "%s: cannot %s: %s", path, verb, strerror(-result));
 }

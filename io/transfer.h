@@ -94,7 +94,10 @@ void tm_disk_wake(struct tm_disk *disk);
 enum tm_status tm_transfer_now(struct tm_disk *disk,
                                struct tm_transfer *transfer);
 
-/* A call that `path` is the subject of; `verb` says what was tried. */
+/*
+ * A call that `path` is the subject of; `verb` says what was tried. Repeated
+ * when a signal interrupts it; any other failure is final.
+ */
 enum tm_status tm_disk_call(struct tm_disk *disk, const struct tm_call *call,
                             enum tm_status status, const char *path,
                             const char *verb);

@@ -29,13 +29,13 @@
 
 /* More in flight only takes caches away. */
 #define SLOTS_MOST 32
-#define POOL_MOST ((uint64_t)128 << 20)
+#define POOL_MOST  ((uint64_t)128 << 20)
 
 /*
  * Tiles of a unit: a block of one-byte tensors has 4096, and one more may
  * begin before it. Beyond 64 Ki places the bookkeeping outgrows the data.
  */
-#define TILES_LEAST (TM_BLOCK + 2)
+#define TILES_LEAST   (TM_BLOCK + 2)
 #define PLACES_WANTED ((size_t)64 << 10)
 
 /* Open shards, their hashers, and file tables of the C library. */
@@ -43,8 +43,6 @@
 
 /* libxxhash's state (XXH3_state_t). */
 #define HASHER_BYTES 640
-
-
 
 /* What cutting the whole plan with some span needs. */
 struct need {
@@ -110,8 +108,7 @@ static enum tm_status measure(const struct tm_plan *plan, uint64_t span,
 }
 
 /* Memory of one unit in flight. */
-static uint64_t unit_memory(const struct tm_plan *plan,
-                            const struct need *need)
+static uint64_t unit_memory(const struct tm_plan *plan, const struct need *need)
 {
     const struct tm_unit_limits limits = {
         .tiles = need->tiles,
@@ -184,8 +181,8 @@ enum tm_status tm_plan_budget(struct tm_plan *plan,
         settings->memory > fixed ? settings->memory - fixed : 0;
     struct need need;
 
-    plan->budget = (struct tm_budget){
-        .total = settings->memory, .fixed = fixed};
+    plan->budget =
+        (struct tm_budget){.total = settings->memory, .fixed = fixed};
     for (uint64_t span = first_span(plan, pool);; span /= 2) {
         const enum tm_status status = measure(plan, span, &need);
         const uint64_t slots =

@@ -15,8 +15,8 @@
 struct piece {
     const struct tm_plan_tensor *tensor;
     const struct tm_source *sources;
-    size_t number;           /* of the tensor */
-    const uint64_t *places;  /* of the first element of each source */
+    size_t number;          /* of the tensor */
+    const uint64_t *places; /* of the first element of each source */
     const unsigned char *slot;
     struct tm_sum_input *inputs; /* scratch */
 };
@@ -41,8 +41,8 @@ static void sum(const struct tm_pipeline *pipeline, const struct piece *piece,
         .n = count,
     };
 
-    task.base = source_data(piece, 0) +
-                skip * (tm_dtype_bits(task.base_dtype) / 8);
+    task.base =
+        source_data(piece, 0) + skip * (tm_dtype_bits(task.base_dtype) / 8);
     for (size_t i = 1; i < plan->width; i++) {
         const enum tm_dtype dtype = (enum tm_dtype)piece->sources[i].dtype;
 
@@ -123,8 +123,7 @@ static void sum_tile(struct tm_pipeline *pipeline, const struct piece *piece,
 static enum tm_status copy_tile(const struct tm_plan *plan,
                                 const struct piece *piece,
                                 const struct tm_unit *unit,
-                                const struct tm_tile *tile,
-                                unsigned char *out)
+                                const struct tm_tile *tile, unsigned char *out)
 {
     const unsigned char *base = source_data(piece, 0);
 
@@ -136,8 +135,8 @@ static enum tm_status copy_tile(const struct tm_plan *plan,
             return tm_error(TM_BAD_DATA,
                             "%s: tensor '%s': differs from the base's, but "
                             "%s cannot be merged",
-                            plan->files[source->file].path,
-                            piece->tensor->name, piece->tensor->dtype_name);
+                            plan->files[source->file].path, piece->tensor->name,
+                            piece->tensor->dtype_name);
     }
     memcpy(out + (piece->tensor->offset + tile->first - unit->begin), base,
            tile->count);

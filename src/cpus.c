@@ -7,8 +7,8 @@
 #include "src/cpus.h"
 
 #include <limits.h>
-#include <stdbool.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -82,8 +82,7 @@ static unsigned quota_v2(void)
         long long quota, period;
 
         snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", group);
-        if (read_pair(path, &quota, &period) &&
-            in_cpus(quota, period) < least)
+        if (read_pair(path, &quota, &period) && in_cpus(quota, period) < least)
             least = in_cpus(quota, period);
         slash = strrchr(group, '/');
         if (slash != NULL)

@@ -82,8 +82,8 @@ enum tm_status tm_digests_of_file(struct tm_disk *disk, const char *path,
     };
     struct tm_file file;
     enum tm_status status = tm_file_open(
-        disk->engine, path,
-        direct == TM_DIRECT_AUTO ? TM_DIRECT_ON : direct, &file, NULL);
+        disk->engine, path, direct == TM_DIRECT_AUTO ? TM_DIRECT_ON : direct,
+        &file, NULL);
 
     if (status != TM_OK)
         return status;

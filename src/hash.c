@@ -85,8 +85,8 @@ static void hash_input(struct tm_pipeline *p, struct tm_stream *stream,
         &tm_plan_sources(plan, tile->tensor)[column];
     const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)source->dtype);
     const uint64_t skip = tile->shared_head ? 1 : 0;
-    const uint64_t all = tensor->operation == TM_COPY ? tensor->bytes
-                                                      : tensor->elements;
+    const uint64_t all =
+        tensor->operation == TM_COPY ? tensor->bytes : tensor->elements;
     const unsigned char *data =
         job->slot + job->unit.places[tile_number * plan->width + column];
 

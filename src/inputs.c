@@ -34,8 +34,7 @@ size_t tm_inputs_limit(void)
 }
 
 enum tm_status tm_inputs_init(struct tm_inputs *inputs, struct tm_disk *disk,
-                              const struct tm_plan *plan,
-                              enum tm_direct direct)
+                              const struct tm_plan *plan, enum tm_direct direct)
 {
     *inputs = (struct tm_inputs){
         .disk = disk,

@@ -38,8 +38,7 @@ static enum tm_status take_recorded(struct tm_disk *disk,
     status = tm_record_read(disk, listing->path, &record);
     for (size_t i = 0; i < record.num_tensors && status == TM_OK; i++) {
         const struct tm_recorded_tensor *recorded = &record.tensors[i];
-        const struct tm_tensor *tensor =
-            tm_checkpoint_get(c, recorded->name);
+        const struct tm_tensor *tensor = tm_checkpoint_get(c, recorded->name);
 
         if (tensor == NULL || tensor->bytes != recorded->bytes)
             continue;
@@ -59,8 +58,7 @@ static enum tm_status compute(struct tm_disk *disk, enum tm_direct direct,
 
     for (size_t i = 0; i < c->num_shards && status == TM_OK; i++) {
         const struct tm_shard *shard = &c->shards[i];
-        struct tm_extent *extents =
-            calloc(shard->count + 1, sizeof(*extents));
+        struct tm_extent *extents = calloc(shard->count + 1, sizeof(*extents));
 
         if (extents == NULL)
             return tm_no_memory();
@@ -154,8 +152,8 @@ static void print_row(const struct columns *widths, const char *name,
     if (masked != NULL)
         tm_mask(masked);
     printf("%-*s  %-*s  %-*s  %-*s  %14s  %s\n", widths->name,
-           masked != NULL ? masked : "?", widths->dtype, dtype,
-           widths->shape, shape, widths->file, file, bytes, digest);
+           masked != NULL ? masked : "?", widths->dtype, dtype, widths->shape,
+           shape, widths->file, file, bytes, digest);
     free(masked);
 }
 
@@ -184,8 +182,7 @@ static void print_table(struct listing *listing)
            c->num_shards, (unsigned long long)total);
 }
 
-static void print_json(const struct listing *listing,
-                       struct tm_json_writer *w)
+static void print_json(const struct listing *listing, struct tm_json_writer *w)
 {
     const struct tm_checkpoint *c = &listing->checkpoint;
 
@@ -206,8 +203,7 @@ static void print_json(const struct listing *listing,
         tm_json_finish(w, ']');
         tm_json_string(w, "file", c->shards[tensor->shard].name);
         tm_json_integer(w, "bytes", tensor->bytes);
-        tm_json_string(w, "digest",
-                       listing->has_digest[t] ? digest : NULL);
+        tm_json_string(w, "digest", listing->has_digest[t] ? digest : NULL);
         tm_json_finish(w, '}');
     }
     tm_json_finish(w, ']');
@@ -219,8 +215,7 @@ static enum tm_status inspect_one(struct tm_disk *disk,
                                   size_t number, struct tm_json_writer *w)
 {
     struct listing listing = {.path = options->paths[number]};
-    enum tm_status status =
-        open_listing(disk, &options->settings, &listing);
+    enum tm_status status = open_listing(disk, &options->settings, &listing);
 
     if (status == TM_OK && options->settings.json) {
         print_json(&listing, w);
@@ -239,8 +234,8 @@ static enum tm_status inspect_all(const struct tm_options *options)
 {
     struct tm_json_writer w = {.sink = tm_json_to_file, .context = stdout};
     struct tm_disk disk;
-    enum tm_status status = tm_disk_open(
-        options->settings.io, options->settings.fault, &disk);
+    enum tm_status status =
+        tm_disk_open(options->settings.io, options->settings.fault, &disk);
 
     if (status != TM_OK)
         return status;
@@ -265,8 +260,8 @@ static enum tm_status inspect_all(const struct tm_options *options)
 enum tm_status tm_command_inspect(int argc, char **argv)
 {
     struct tm_options options;
-    enum tm_status flushed, status = tm_options_parse(
-                                argc, argv, TM_FOR_INSPECT, &options);
+    enum tm_status flushed,
+        status = tm_options_parse(argc, argv, TM_FOR_INSPECT, &options);
 
     if (status == TM_OK && options.help)
         tm_command_help("inspect PATH...", TM_FOR_INSPECT);

@@ -43,8 +43,7 @@ static enum tm_status create(struct writing *w, const char *name,
 
     if (path == NULL)
         return tm_no_memory();
-    return tm_outfile_create(w->staging->disk, w->staging->fd, name, path,
-                             out);
+    return tm_outfile_create(w->staging->disk, w->staging->fd, name, path, out);
 }
 
 /* Finishes the file `name` and lists it. */
@@ -77,14 +76,14 @@ static void put_metadata(const struct tm_plan *plan,
                          struct tm_json_writer *writer, uint64_t total)
 {
     const char *text = plan->base.index_metadata;
-    json_t *kept = text != NULL
-                       ? json_loads(text, JSON_REJECT_DUPLICATES, NULL)
-                       : NULL;
+    json_t *kept =
+        text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
     const char *key;
     json_t *value;
 
     tm_json_begin(writer, "metadata", '{');
-    json_object_foreach(kept, key, value) {
+    json_object_foreach(kept, key, value)
+    {
         char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
 
         if (dump == NULL)
@@ -214,14 +213,12 @@ static void put_stats(const struct tm_sum_stats *stats,
     if (stats->nonfinite_inputs > 0)
         tm_json_integer(writer, "nonfinite_inputs", stats->nonfinite_inputs);
     if (stats->nonfinite_outputs > 0)
-        tm_json_integer(writer, "nonfinite_outputs",
-                        stats->nonfinite_outputs);
+        tm_json_integer(writer, "nonfinite_outputs", stats->nonfinite_outputs);
     if (stats->overflows > 0)
         tm_json_integer(writer, "overflows", stats->overflows);
 }
 
-static void put_tensors(const struct writing *w,
-                        struct tm_json_writer *writer)
+static void put_tensors(const struct writing *w, struct tm_json_writer *writer)
 {
     const struct tm_plan *plan = w->plan;
 
@@ -267,8 +264,7 @@ static void put_left_out(const struct tm_plan *plan,
          extra = extra->next) {
         tm_json_begin(writer, NULL, '{');
         tm_json_string(writer, "name", extra->name);
-        tm_json_string(writer, "of",
-                       plan->recipe->vectors[extra->vector].path);
+        tm_json_string(writer, "of", plan->recipe->vectors[extra->vector].path);
         tm_json_string(writer, "why", "the base has no such tensor");
         tm_json_finish(writer, '}');
     }

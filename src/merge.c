@@ -32,8 +32,8 @@ static enum tm_status check_options(const struct tm_options *options)
     enum tm_status status = TM_OK;
 
     if (options->num_paths > 0)
-        status = tm_error(TM_USAGE, "'%s': belongs to no option",
-                          options->paths[0]);
+        status =
+            tm_error(TM_USAGE, "'%s': belongs to no option", options->paths[0]);
     if (options->recipe.base == NULL)
         status = tm_error(TM_USAGE, "no base is given (-b BASE)");
     if (options->recipe.num_vectors == 0)

@@ -94,8 +94,7 @@ bool tm_parse_size(const char *text, uint64_t *size)
         return false;
     letter = *end != '\0' ? strchr(letters, *end & ~0x20) : NULL;
     if (letter != NULL) {
-        const uint64_t step =
-            strcasecmp(end + 1, "b") == 0 ? 1000 : 1024;
+        const uint64_t step = strcasecmp(end + 1, "b") == 0 ? 1000 : 1024;
 
         for (const char *l = letters; l <= letter; l++)
             scale *= step;
@@ -138,8 +137,7 @@ static bool parse_choice(const char *text, const char *const *names,
 static enum tm_status bad_value(const char *option, const char *value,
                                 const char *expected)
 {
-    return tm_error(TM_USAGE, "--%s: '%s' is not %s", option, value,
-                    expected);
+    return tm_error(TM_USAGE, "--%s: '%s' is not %s", option, value, expected);
 }
 
 static enum tm_status set_vector(struct tm_options *o, const char *path)
@@ -353,8 +351,9 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
             return tm_error(TM_USAGE, "%s: needs an argument",
                             argv[optind - 1]);
         if (code == '?')
-            return tm_error(TM_USAGE, "%s: no such option of %s (see %s "
-                                      "--help)",
+            return tm_error(TM_USAGE,
+                            "%s: no such option of %s (see %s "
+                            "--help)",
                             argv[optind - 1], argv[0], argv[0]);
         status = set(options, code, optarg, &has_weight);
         if (status != TM_OK)

@@ -14,12 +14,11 @@
 static enum tm_status bind_base(struct tm_plan *plan)
 {
     uint32_t first;
-    const enum tm_status status =
-        tm_plan_add_files(plan, &plan->base, &first);
+    const enum tm_status status = tm_plan_add_files(plan, &plan->base, &first);
 
     plan->width = 1 + plan->recipe->num_vectors;
-    plan->sources = calloc(plan->num_tensors * plan->width + 1,
-                           sizeof(*plan->sources));
+    plan->sources =
+        calloc(plan->num_tensors * plan->width + 1, sizeof(*plan->sources));
     if (status == TM_OK && plan->sources == NULL)
         return tm_no_memory();
     if (status != TM_OK)
@@ -59,21 +58,34 @@ static void count_memory(struct tm_plan *plan)
             (sizeof(*plan->tensors) + sizeof(*plan->base.tensors) +
              plan->width * sizeof(*plan->sources)) +
         plan->base.table_size * sizeof(*plan->base.table) +
-        plan->files_capacity * sizeof(*plan->files) +
-        plan->base.arena.bytes;
+        plan->files_capacity * sizeof(*plan->files) + plan->base.arena.bytes;
+}
+
+/* Without a base no more can be said of a vector than that it is there. */
+static void look_for_vectors(struct tm_disk *disk,
+                             const struct tm_recipe *recipe)
+{
+    for (size_t i = 0; i < recipe->num_vectors; i++) {
+        struct tm_checkpoint vector;
+
+        tm_checkpoint_find(disk, recipe->vectors[i].path, &vector);
+        tm_checkpoint_close(&vector);
+    }
 }
 
 enum tm_status tm_plan_make(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
-                            const struct tm_settings *settings,
-                            const char *out, struct tm_plan *plan)
+                            const struct tm_settings *settings, const char *out,
+                            struct tm_plan *plan)
 {
     enum tm_status status, bound;
 
     *plan = (struct tm_plan){.recipe = recipe};
     status = tm_checkpoint_open(disk, recipe->base, &plan->base);
-    if (status != TM_OK)
+    if (status != TM_OK) {
+        look_for_vectors(disk, recipe);
         return status;
+    }
     plan->single_file =
         plan->base.directory == NULL && tm_path_ends_with(out, ".safetensors");
     status = tm_plan_layout(plan, out);

@@ -106,7 +106,7 @@ struct tm_budget {
 struct tm_plan {
     const struct tm_recipe *recipe;
     struct tm_checkpoint base;
-    bool single_file; /* the output is one file and no directory */
+    bool single_file;       /* the output is one file and no directory */
     const char *index_name; /* NULL: no index is written */
 
     struct tm_plan_shard *shards;
@@ -140,8 +140,8 @@ struct tm_plan {
  */
 enum tm_status tm_plan_make(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
-                            const struct tm_settings *settings,
-                            const char *out, struct tm_plan *plan);
+                            const struct tm_settings *settings, const char *out,
+                            struct tm_plan *plan);
 
 void tm_plan_free(struct tm_plan *plan);
 
@@ -159,8 +159,8 @@ static inline uint64_t tm_plan_unit(const struct tm_plan_tensor *tensor,
 }
 
 /* Bytes of one input of `tensor`, whose type is `dtype`. */
-static inline uint64_t
-tm_plan_source_bytes(const struct tm_plan_tensor *tensor, enum tm_dtype dtype)
+static inline uint64_t tm_plan_source_bytes(const struct tm_plan_tensor *tensor,
+                                            enum tm_dtype dtype)
 {
     return tensor->operation == TM_COPY
                ? tensor->bytes

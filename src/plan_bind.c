@@ -81,9 +81,9 @@ const char *tm_shape_text(struct tm_arena *arena, unsigned ndim,
 
     text[length++] = '[';
     for (unsigned i = 0; i < ndim; i++)
-        length += (size_t)snprintf(text + length, sizeof(text) - length,
-                                   "%s%llu", i > 0 ? ", " : "",
-                                   (unsigned long long)shape[i]);
+        length +=
+            (size_t)snprintf(text + length, sizeof(text) - length, "%s%llu",
+                             i > 0 ? ", " : "", (unsigned long long)shape[i]);
     text[length++] = ']';
     copy = tm_arena_copy(arena, text, length);
     return copy != NULL ? copy : "?";
@@ -106,9 +106,8 @@ static bool fits(const struct tm_checkpoint *vector,
 
     if (!same_shape(tensor, own)) {
         if (list_next(problems))
-            tm_error(TM_BAD_DATA,
-                     "%s: tensor '%s': has shape %s, the base %s", path,
-                     own->name,
+            tm_error(TM_BAD_DATA, "%s: tensor '%s': has shape %s, the base %s",
+                     path, own->name,
                      tm_shape_text(&arena, tensor->ndim, tensor->shape),
                      tm_shape_text(&arena, own->ndim, own->shape));
         tm_arena_free(&arena);
@@ -146,9 +145,9 @@ static void extra_tensor(struct tm_plan *plan, size_t number,
         return;
     }
     extra = tm_arena_alloc(&plan->arena, sizeof(*extra));
-    if (extra == NULL || (extra->name = tm_arena_copy(
-                              &plan->arena, tensor->name,
-                              strlen(tensor->name))) == NULL) {
+    if (extra == NULL ||
+        (extra->name = tm_arena_copy(&plan->arena, tensor->name,
+                                     strlen(tensor->name))) == NULL) {
         tm_no_memory();
         problems->count++;
         return;
@@ -203,8 +202,7 @@ static enum tm_status bind_column(struct opening *opening)
         const struct tm_tensor *tensor = find(vector, own->name, &next);
 
         if (tensor == NULL) {
-            if (!plan->recipe->allow_missing &&
-                list_next(&opening->problems))
+            if (!plan->recipe->allow_missing && list_next(&opening->problems))
                 tm_error(TM_BAD_DATA,
                          "%s: has no tensor '%s' (--allow-missing takes it "
                          "for unchanged)",
@@ -229,9 +227,8 @@ static enum tm_status finish_vector(struct opening *opening)
     struct tm_plan *plan = opening->plan;
     const struct tm_checkpoint *vector = &opening->checkpoint;
 
-    for (size_t t = 0; t < vector->num_tensors &&
-                       opening->matched < vector->num_tensors;
-         t++)
+    for (size_t t = 0;
+         t < vector->num_tensors && opening->matched < vector->num_tensors; t++)
         if (tm_checkpoint_get(&plan->base, vector->tensors[t].name) == NULL)
             extra_tensor(plan, opening->number, vector, &vector->tensors[t],
                          &opening->problems);
@@ -338,8 +335,8 @@ enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
         return tm_no_memory();
     for (size_t v = 0; v < plan->recipe->num_vectors; v += batch) {
         const size_t left = plan->recipe->num_vectors - v;
-        const enum tm_status own = bind_batch(plan, disk, v, openings,
-                                              left < batch ? left : batch);
+        const enum tm_status own =
+            bind_batch(plan, disk, v, openings, left < batch ? left : batch);
 
         if (status == TM_OK)
             status = own;

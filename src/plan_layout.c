@@ -238,8 +238,7 @@ static enum tm_status make_header(struct tm_plan *plan, size_t number)
     tm_json_begin(&writer, NULL, '{');
     write_metadata(plan, number, &writer);
     for (size_t i = 0; i < shard->count; i++) {
-        const struct tm_plan_tensor *tensor =
-            &plan->tensors[shard->first + i];
+        const struct tm_plan_tensor *tensor = &plan->tensors[shard->first + i];
         const struct tm_header_tensor entry = {
             .name = tensor->name,
             .dtype_name = tensor->dtype_name,
@@ -252,8 +251,8 @@ static enum tm_status make_header(struct tm_plan *plan, size_t number)
         tm_safetensors_write(&writer, &entry);
     }
     tm_json_finish(&writer, '}');
-    status = writer.failed ? tm_no_memory()
-                           : complete_header(plan, shard, &text);
+    status =
+        writer.failed ? tm_no_memory() : complete_header(plan, shard, &text);
     if (status != TM_OK && shard->header == NULL)
         free(text.bytes);
     return status;
@@ -272,8 +271,7 @@ enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out)
     if (plan->tensors == NULL || plan->shards == NULL)
         return tm_no_memory();
     for (size_t t = 0; t < plan->num_tensors && status == TM_OK; t++)
-        status =
-            make_tensor(plan, &plan->base.tensors[t], &plan->tensors[t]);
+        status = make_tensor(plan, &plan->base.tensors[t], &plan->tensors[t]);
     if (status == TM_OK)
         status = kept ? keep_shards(plan) : deal_out(plan);
     if (status == TM_OK)

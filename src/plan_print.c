@@ -32,8 +32,7 @@ static uint64_t *bytes_by_file(const struct tm_plan *plan)
 
 /* Seconds at those speeds, reading and writing at the same time; 0: unknown.
  */
-static double estimate(const struct tm_plan *plan,
-                       const struct tm_speed *speed)
+static double estimate(const struct tm_plan *plan, const struct tm_speed *speed)
 {
     double read, write;
 
@@ -62,8 +61,8 @@ static void print_files(const struct tm_plan *plan, const uint64_t *bytes)
 
         snprintf(name, sizeof(name), "%s", plan->shards[i].name);
         tm_mask(name);
-        printf("  write  %10s  %s\n",
-               tm_size_text(plan->shards[i].size, size), name);
+        printf("  write  %10s  %s\n", tm_size_text(plan->shards[i].size, size),
+               name);
     }
 }
 
@@ -85,8 +84,8 @@ static void print_text(const struct tm_plan *plan, const uint64_t *bytes,
            tm_size_text(plan->bytes_written, two),
            tm_size_text(plan->bytes_beside, three));
     printf("memory   %s: plan and tables %s, %zu units in flight of %s\n",
-           tm_size_text(b->total, one), tm_size_text(b->fixed, two),
-           b->slots, tm_size_text(b->slot, three));
+           tm_size_text(b->total, one), tm_size_text(b->fixed, two), b->slots,
+           tm_size_text(b->slot, three));
     printf("units    %llu, each up to %s of output\n",
            (unsigned long long)b->units, tm_size_text(b->span, one));
     printf("disk     needs %s, free %s\n",

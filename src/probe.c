@@ -109,8 +109,7 @@ static double probe_read(const struct tm_plan *plan,
 
 static double probe_write(const struct tm_plan *plan,
                           const struct tm_settings *settings,
-                          const char *directory,
-                          struct probe *probe)
+                          const char *directory, struct probe *probe)
 {
     struct tm_file file = {.path = directory};
     double speed;

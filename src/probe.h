@@ -10,8 +10,8 @@
 
 /*
  * Reads a piece of the plan's largest input and writes a file without a name
- * in `directory`, where the output will be. What cannot be measured stays 0: a plan is of
- * use without it.
+ * in `directory`, where the output will be. What cannot be measured stays 0: a
+ * plan is of use without it.
  */
 void tm_probe(const struct tm_plan *plan, const struct tm_settings *settings,
               struct tm_disk *disk, const char *directory,

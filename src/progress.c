@@ -16,7 +16,7 @@
 #include "src/signals.h"
 
 /* A bar that changes more often cannot be read. */
-#define BAR_SECONDS 0.2
+#define BAR_SECONDS  0.2
 #define JSON_SECONDS 1.0
 
 /* How much of a rate is the last interval; the rest is what it was. */
@@ -56,9 +56,8 @@ const char *tm_stage_name(enum tm_stage stage)
     return names[stage];
 }
 
-void tm_progress_start(struct tm_progress *progress,
-                       enum tm_progress_kind kind, uint64_t read_total,
-                       uint64_t write_total)
+void tm_progress_start(struct tm_progress *progress, enum tm_progress_kind kind,
+                       uint64_t read_total, uint64_t write_total)
 {
     if (kind == TM_PROGRESS_AUTO)
         kind = isatty(STDERR_FILENO) ? TM_PROGRESS_BAR : TM_PROGRESS_NONE;

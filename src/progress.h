@@ -35,9 +35,8 @@ struct tm_progress {
 /* Seconds on a clock that only goes forward. */
 double tm_clock(void);
 
-void tm_progress_start(struct tm_progress *progress,
-                       enum tm_progress_kind kind, uint64_t read_total,
-                       uint64_t write_total);
+void tm_progress_start(struct tm_progress *progress, enum tm_progress_kind kind,
+                       uint64_t read_total, uint64_t write_total);
 
 /* `stage` is what the run is waiting for now. */
 void tm_progress_tick(struct tm_progress *progress, uint64_t read,

@@ -51,8 +51,7 @@ static bool find_places(struct tm_arena *arena, const char *path,
         places->manifest = tm_path_join(arena, path, TM_MANIFEST_NAME);
         places->sums = tm_path_join(arena, path, TM_SUMS_NAME);
     } else {
-        places->directory =
-            tm_arena_copy(arena, path, (size_t)(name - path));
+        places->directory = tm_arena_copy(arena, path, (size_t)(name - path));
         places->manifest = with_ending(arena, path, ".json");
         places->sums = with_ending(arena, path, ".xxh128");
     }
@@ -125,8 +124,7 @@ static enum tm_status take_line(struct tm_record *record,
     if (!tm_digest_parse(line, &file->digest) || !stays_inside(file->name))
         return tm_error(TM_BAD_DATA, "%s: line %zu: not a digest and a name",
                         places->sums, record->num_files + 1);
-    file->path =
-        tm_path_join(&record->arena, places->directory, file->name);
+    file->path = tm_path_join(&record->arena, places->directory, file->name);
     if (file->path == NULL)
         return tm_no_memory();
     record->num_files++;
@@ -141,16 +139,15 @@ static enum tm_status read_sums(struct tm_disk *disk, struct tm_record *record,
     enum tm_status status =
         tm_infile_read(disk, places->sums, SUMS_MAX, &bytes, &length);
 
-    text = status == TM_OK ? tm_arena_copy(&record->arena, bytes, length)
-                           : NULL;
+    text =
+        status == TM_OK ? tm_arena_copy(&record->arena, bytes, length) : NULL;
     free(bytes);
     if (status != TM_OK)
         return status;
     if (text == NULL)
         return tm_no_memory();
     if (strlen(text) != length)
-        return tm_error(TM_BAD_DATA, "%s: has a zero byte in it",
-                        places->sums);
+        return tm_error(TM_BAD_DATA, "%s: has a zero byte in it", places->sums);
     for (; *text != '\0' && status == TM_OK; text = end + 1) {
         end = strchr(text, '\n');
         if (end == NULL)
@@ -168,9 +165,8 @@ static const char *copy_string(struct tm_record *record, const json_t *value)
 {
     const char *text = json_string_value(value);
 
-    return text != NULL
-               ? tm_arena_copy(&record->arena, text, strlen(text))
-               : NULL;
+    return text != NULL ? tm_arena_copy(&record->arena, text, strlen(text))
+                        : NULL;
 }
 
 static bool get_size(const json_t *value, uint64_t *size)
@@ -214,9 +210,34 @@ static enum tm_status take_tensor(void *context, const char *key,
     return TM_OK;
 }
 
+/* Whether the checksum file lists `name`. Both list in the same order. */
+static bool is_listed(struct tm_record *record, const char *name)
+{
+    for (size_t i = 0; i < record->num_files; i++) {
+        const size_t k = (record->next_file + i) % record->num_files;
+
+        if (strcmp(record->files[k].name, name) == 0) {
+            record->next_file = k + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum tm_status take_file(void *context, const char *key,
+                                struct tm_json_text *text)
+{
+    if (!is_listed(context, key))
+        return tm_error(TM_BAD_DATA, "%s: lists '%s', %s does not", text->path,
+                        key, TM_SUMS_NAME);
+    return tm_json_skip(text);
+}
+
 static enum tm_status take_member(void *context, const char *key,
                                   struct tm_json_text *text)
 {
+    if (strcmp(key, "files") == 0)
+        return tm_json_members(text, take_file, context);
     if (strcmp(key, "tensors") == 0)
         return tm_json_members(text, take_tensor, context);
     return tm_json_skip(text);
@@ -240,10 +261,13 @@ static enum tm_status read_manifest(struct tm_disk *disk,
 {
     struct tm_json_text text = {.path = places->manifest};
     char *bytes;
-    enum tm_status status = tm_infile_read(
-        disk, places->manifest, MANIFEST_MAX, &bytes, &text.length);
+    enum tm_status status = tm_infile_read(disk, places->manifest, MANIFEST_MAX,
+                                           &bytes, &text.length);
 
     text.text = bytes;
+    if (status == TM_OK && !is_listed(record, tm_path_last(places->manifest)))
+        status = tm_error(TM_BAD_DATA, "%s: does not list %s", places->sums,
+                          tm_path_last(places->manifest));
     if (status == TM_OK)
         status = tm_json_members(&text, take_member, record);
     if (status == TM_OK)
@@ -266,8 +290,8 @@ enum tm_status tm_record_read(struct tm_disk *disk, const char *path,
         return tm_no_memory();
     if (access(places.sums, F_OK) != 0)
         return tm_error(TM_NO_INPUT,
-                        "%s: has no checksums (%s) to verify it against",
-                        path, places.sums);
+                        "%s: has no checksums (%s) to verify it against", path,
+                        places.sums);
     status = read_sums(disk, record, &places);
     if (status == TM_OK)
         status = read_manifest(disk, record, &places);

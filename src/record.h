@@ -38,6 +38,7 @@ struct tm_record {
     struct tm_arena arena;
     /* private: */
     size_t file_capacity, tensor_capacity;
+    size_t next_file; /* where the next name is looked for first */
 };
 
 /* Whether there is a checksum file for `path`, a directory or a file. */

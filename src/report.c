@@ -128,8 +128,7 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
                const char *out)
 {
     const struct counts c = count(plan, results);
-    const double moved =
-        (double)(results->bytes_read + results->bytes_written);
+    const double moved = (double)(results->bytes_read + results->bytes_written);
     const char *limit = "reading";
     char read[TM_SIZE_TEXT], written[TM_SIZE_TEXT], memory[TM_SIZE_TEXT];
 

@@ -11,9 +11,8 @@
 uint64_t tm_results_memory(const struct tm_plan *plan)
 {
     return plan->num_shards * sizeof(struct tm_digest) +
-           plan->num_tensors *
-               (sizeof(struct tm_digest) * (1 + plan->width) +
-                sizeof(struct tm_sum_stats));
+           plan->num_tensors * (sizeof(struct tm_digest) * (1 + plan->width) +
+                                sizeof(struct tm_sum_stats));
 }
 
 /* The tensors that no unit will come by: those without elements. */

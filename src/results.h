@@ -21,7 +21,7 @@ struct tm_results {
     /* sources[t * plan->width + i]: of the input tensor, where there is one */
     struct tm_digest *sources;
     struct tm_sum_stats *stats; /* one for each output tensor */
-    uint64_t bytes_read;        /* with the slack of whole blocks */
+    uint64_t bytes_read;        /* of tensors, each byte once */
     uint64_t bytes_written;
     double seconds;
     /* Share of the time that the run waited for each stage. */

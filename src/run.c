@@ -38,8 +38,9 @@ struct run {
     size_t pool_bytes;
     struct tm_job *jobs;
     struct tm_jobs idle;     /* jobs without a unit */
-    struct tm_job *waiting;  /* cut, but its files or stream are not to be had */
+    struct tm_job *waiting;  /* cut, but file or stream are not to be had */
     size_t reading, writing; /* jobs in these stages */
+    uint64_t bytes_read, bytes_written; /* by units that are done with it */
     bool all_cut;
     enum tm_status status; /* of the first failure */
 };
@@ -154,9 +155,9 @@ static enum tm_status create_shards(struct run *run)
 
         if (path == NULL)
             return tm_no_memory();
-        status = tm_file_create(run->disk->engine, run->staging->fd,
-                                shard->name, path, shard->size,
-                                run->settings->direct, &file);
+        status =
+            tm_file_create(run->disk->engine, run->staging->fd, shard->name,
+                           path, shard->size, run->settings->direct, &file);
         if (status == TM_OK)
             status = tm_file_close(run->disk->engine, &file);
         if (status != TM_OK)
@@ -176,11 +177,11 @@ static struct tm_stream *stream_of(struct run *run, size_t number)
     if (stream->open)
         return stream->shard == number ? stream : NULL;
     path = tm_staging_path(run->staging, shard->name);
-    status = path == NULL ? tm_no_memory()
-                          : tm_file_reopen(run->disk->engine,
-                                           run->staging->fd, shard->name,
-                                           path, run->settings->direct,
-                                           &stream->file);
+    status =
+        path == NULL
+            ? tm_no_memory()
+            : tm_file_reopen(run->disk->engine, run->staging->fd, shard->name,
+                             path, run->settings->direct, &stream->file);
     if (status != TM_OK) {
         set_status(run, status);
         return NULL;
@@ -301,8 +302,7 @@ static bool join_stream(struct run *run, struct tm_job *job)
         return false;
     job->stream = stream;
     job->sequence = stream->cut++;
-    stream->all_cut =
-        job->unit.end == run->plan->shards[job->unit.shard].size;
+    stream->all_cut = job->unit.end == run->plan->shards[job->unit.shard].size;
     return true;
 }
 
@@ -323,8 +323,8 @@ static void start_units(struct run *run)
                 run->all_cut = true;
                 tm_jobs_add(&run->idle, job);
                 if (cut == TM_CUT_SLOT)
-                    set_status(run, tm_error(TM_INTERNAL,
-                                             "a unit outgrew its slot"));
+                    set_status(
+                        run, tm_error(TM_INTERNAL, "a unit outgrew its slot"));
                 return;
             }
         }
@@ -388,6 +388,7 @@ static void collect(struct run *run)
 static void reads_done(struct run *run, struct tm_job *job)
 {
     run->reading--;
+    run->bytes_read += job->unit.input_bytes;
     for (size_t i = 0; i < job->unit.num_reads; i++)
         tm_inputs_release(&run->inputs, job->unit.reads[i].file);
     if (run->status == TM_OK)
@@ -399,6 +400,7 @@ static void writes_done(struct run *run, struct tm_job *job)
     struct tm_stream *stream = job->stream;
 
     run->writing--;
+    run->bytes_written += job->unit.end - job->unit.begin;
     stream->written++;
     if (stream->all_cut && stream->written == stream->cut &&
         run->status == TM_OK)
@@ -429,8 +431,7 @@ static void complete(struct run *run, struct tm_transfer *transfer)
 static enum tm_stage slowest_stage(struct run *run)
 {
     const size_t busy = run->reading + run->writing;
-    const size_t computing =
-        run->plan->budget.slots - run->idle.count - busy;
+    const size_t computing = run->plan->budget.slots - run->idle.count - busy;
 
     if (computing >= run->reading && computing >= run->writing)
         return TM_STAGE_COMPUTE;
@@ -453,8 +454,7 @@ static bool is_finished(struct run *run)
 static bool is_moving(struct run *run)
 {
     return run->disk->in_flight > 0 ||
-           run->idle.count + (run->waiting != NULL) <
-               run->plan->budget.slots;
+           run->idle.count + (run->waiting != NULL) < run->plan->budget.slots;
 }
 
 static void check_signals(struct run *run)
@@ -468,9 +468,6 @@ static void check_signals(struct run *run)
 
 static void io_loop(struct run *run)
 {
-    const uint64_t read_before = run->disk->bytes_read;
-    const uint64_t written_before = run->disk->bytes_written;
-
     for (;;) {
         struct tm_transfer *done;
 
@@ -480,9 +477,9 @@ static void io_loop(struct run *run)
         if (is_finished(run))
             break;
         if (!is_moving(run)) {
-            set_status(run, tm_error(TM_SYSTEM,
-                                     "too few open files are allowed for "
-                                     "this merge (ulimit -n)"));
+            set_status(run,
+                       tm_error(TM_SYSTEM, "too few open files are allowed for "
+                                           "this merge (ulimit -n)"));
             break;
         }
         done = tm_disk_wait(run->disk, TM_PROGRESS_MS);
@@ -492,15 +489,9 @@ static void io_loop(struct run *run)
             complete(run, done);
             done = next;
         }
-        tm_progress_tick(&run->progress,
-                         run->disk->bytes_read - read_before,
-                         run->disk->bytes_written - written_before,
+        tm_progress_tick(&run->progress, run->bytes_read, run->bytes_written,
                          slowest_stage(run));
     }
-    run->pipeline.results->bytes_read =
-        run->disk->bytes_read - read_before;
-    run->pipeline.results->bytes_written =
-        run->disk->bytes_written - written_before;
 }
 
 static void close_pipeline(struct tm_pipeline *p)
@@ -535,6 +526,8 @@ static void note_results(struct run *run)
     const double *waits = run->progress.waits;
     const double sum = waits[0] + waits[1] + waits[2];
 
+    results->bytes_read = run->bytes_read;
+    results->bytes_written = run->bytes_written;
     results->seconds = tm_clock() - run->progress.started;
     results->files_direct = run->inputs.num_direct;
     results->files_buffered = run->inputs.num_buffered;
@@ -546,9 +539,8 @@ static void note_results(struct run *run)
 }
 
 enum tm_status tm_run(const struct tm_plan *plan,
-                      const struct tm_settings *settings,
-                      struct tm_disk *disk, struct tm_staging *staging,
-                      struct tm_results *results)
+                      const struct tm_settings *settings, struct tm_disk *disk,
+                      struct tm_staging *staging, struct tm_results *results)
 {
     struct run run = {
         .plan = plan,
@@ -575,8 +567,7 @@ enum tm_status tm_run(const struct tm_plan *plan,
                       plan->bytes_written);
     if (run.status == TM_OK)
         run_team(&run);
-    tm_progress_finish(&run.progress, results->bytes_read,
-                       results->bytes_written);
+    tm_progress_finish(&run.progress, run.bytes_read, run.bytes_written);
     note_results(&run);
     release(&run);
     if (run.status == TM_OK)

@@ -30,8 +30,7 @@
  * `results`, which the caller has initialised.
  */
 enum tm_status tm_run(const struct tm_plan *plan,
-                      const struct tm_settings *settings,
-                      struct tm_disk *disk, struct tm_staging *staging,
-                      struct tm_results *results);
+                      const struct tm_settings *settings, struct tm_disk *disk,
+                      struct tm_staging *staging, struct tm_results *results);
 
 #endif

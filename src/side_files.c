@@ -26,10 +26,25 @@
 
 /* Endings of files that hold weights, or the state of a training. */
 static const char *const weight_endings[] = {
-    ".safetensors", ".bin",  ".pt",  ".pth",        ".ckpt",
-    ".gguf",        ".ggml", ".h5",  ".msgpack",    ".onnx",
-    ".onnx_data",   ".pkl",  ".npz", ".pdparams",   ".tflite",
-    ".mlmodel",     ".ot",   ".keras", ".safetensors.index.json",
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".gguf",
+    ".ggml",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".onnx_data",
+    ".pkl",
+    ".npz",
+    ".pdparams",
+    ".tflite",
+    ".mlmodel",
+    ".ot",
+    ".keras",
+    ".safetensors.index.json",
     ".bin.index.json",
 };
 
@@ -73,8 +88,7 @@ static bool is_shard(const struct tm_checkpoint *base, const char *name)
 }
 
 static enum tm_status add(struct tm_plan *plan, const char *name,
-                          const char *path, const char *reason,
-                          uint64_t size)
+                          const char *path, const char *reason, uint64_t size)
 {
     struct tm_side_file *file = tm_arena_alloc(&plan->arena, sizeof(*file));
 
@@ -104,8 +118,7 @@ static enum tm_status take(struct tm_plan *plan, const char *name,
     if (lstat(path, &link) != 0 || stat(path, &target) != 0)
         return add(plan, name, path, "cannot be looked at", 0);
     if (S_ISREG(target.st_mode))
-        return add(plan, name, path, why_not(last),
-                   (uint64_t)target.st_size);
+        return add(plan, name, path, why_not(last), (uint64_t)target.st_size);
     if (!S_ISDIR(target.st_mode))
         return add(plan, name, path, "not a regular file", 0);
     if (S_ISLNK(link.st_mode))
@@ -130,8 +143,7 @@ static enum tm_status walk(struct tm_plan *plan, const char *directory,
     while (status == TM_OK && (entry = readdir(stream)) != NULL) {
         const char *name, *path;
 
-        if (strcmp(entry->d_name, ".") == 0 ||
-            strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         name = tm_path_join(&plan->arena, prefix, entry->d_name);
         path = tm_path_join(&plan->arena, directory, entry->d_name);

@@ -25,7 +25,7 @@ static void on_report(int number)
     atomic_store(&report, true);
 }
 
-static void catch(int number, void (*handler)(int))
+static void catch (int number, void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
 
@@ -35,12 +35,12 @@ static void catch(int number, void (*handler)(int))
 
 void tm_signals_catch(void)
 {
-    catch(SIGINT, on_end);
-    catch(SIGTERM, on_end);
-    catch(SIGHUP, on_end);
-    catch(SIGUSR1, on_report);
-    catch(SIGPIPE, SIG_IGN);
-    catch(SIGXFSZ, SIG_IGN);
+    catch (SIGINT, on_end);
+    catch (SIGTERM, on_end);
+    catch (SIGHUP, on_end);
+    catch (SIGUSR1, on_report);
+    catch (SIGPIPE, SIG_IGN);
+    catch (SIGXFSZ, SIG_IGN);
 }
 
 int tm_signals_end(void)

@@ -54,10 +54,9 @@ static enum tm_status name_parts(struct tm_staging *s, const char *out)
     s->parent = ".";
     slash = strrchr(path, '/');
     if (slash != NULL)
-        s->parent = slash == path
-                        ? "/"
-                        : tm_arena_copy(&s->arena, path,
-                                        (size_t)(slash - path));
+        s->parent = slash == path ? "/"
+                                  : tm_arena_copy(&s->arena, path,
+                                                  (size_t)(slash - path));
     size = strlen(s->name) + sizeof("..taumerge");
     own = tm_arena_alloc(&s->arena, size);
     if (s->parent == NULL || own == NULL)
@@ -160,12 +159,11 @@ static enum tm_status check_space(const struct tm_staging *s,
     char missing[TM_SIZE_TEXT], wanted[TM_SIZE_TEXT];
 
     if (statvfs(s->parent, &fs) != 0)
-        return tm_error(TM_CANT_CREATE, "%s: cannot look at it: %s",
-                        s->parent, strerror(errno));
+        return tm_error(TM_CANT_CREATE, "%s: cannot look at it: %s", s->parent,
+                        strerror(errno));
     if (!tm_add(plan->bytes_written, plan->bytes_beside, &need) ||
         !tm_add(need,
-                (uint64_t)plan->num_tensors * (plan->width + 1) *
-                    LISTED_BYTES,
+                (uint64_t)plan->num_tensors * (plan->width + 1) * LISTED_BYTES,
                 &need))
         need = UINT64_MAX;
     room = (uint64_t)fs.f_bavail * fs.f_frsize;
@@ -281,8 +279,7 @@ static enum tm_status take_over(struct tm_staging *s, bool is_new)
     if (flock(s->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         close(s->fd);
         s->fd = -1; /* another run's: not ours to remove */
-        return tm_error(TM_CANT_CREATE, "%s: another run is making it",
-                        s->out);
+        return tm_error(TM_CANT_CREATE, "%s: another run is making it", s->out);
     }
     if (is_new)
         return TM_OK;
@@ -328,8 +325,8 @@ enum tm_status tm_staging_make_parents(struct tm_staging *staging,
 {
     for (const char *slash = strchr(name, '/'); slash != NULL;
          slash = strchr(slash + 1, '/')) {
-        const char *directory = tm_arena_copy(&staging->arena, name,
-                                              (size_t)(slash - name));
+        const char *directory =
+            tm_arena_copy(&staging->arena, name, (size_t)(slash - name));
         int result;
 
         if (directory == NULL)

@@ -87,10 +87,8 @@ static struct tm_tile tile_of(const struct tm_plan *plan, size_t number,
                               const struct tm_unit *unit)
 {
     const struct tm_plan_tensor *tensor = &plan->tensors[number];
-    const uint64_t size =
-        tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
-    const uint64_t from =
-        max_u64(unit->begin, tensor->offset) - tensor->offset;
+    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const uint64_t from = max_u64(unit->begin, tensor->offset) - tensor->offset;
     const uint64_t to =
         min_u64(unit->end, tensor->offset + tensor->bytes) - tensor->offset;
     const uint64_t first = from / size;
@@ -133,9 +131,10 @@ static bool list_tiles(const struct tm_cutter *cutter,
         if (unit->num_tiles == limits->tiles) {
             unit->end = tm_round_down(plan->tensors[t].offset, TM_BLOCK);
             /* What begins behind the new end is not in the unit. */
-            while (unit->num_tiles > 0 &&
-                   plan->tensors[unit->tiles[unit->num_tiles - 1].tensor]
-                           .offset >= unit->end)
+            while (
+                unit->num_tiles > 0 &&
+                plan->tensors[unit->tiles[unit->num_tiles - 1].tensor].offset >=
+                    unit->end)
                 unit->num_tiles--;
             break;
         }
@@ -160,8 +159,8 @@ static int compare_ranges(const void *a, const void *b)
 }
 
 /* What the tiles need of the source `column`; sorted. Returns how many. */
-static size_t list_ranges(const struct tm_cutter *cutter,
-                          const struct tm_unit *unit, size_t column)
+static size_t list_ranges(const struct tm_cutter *cutter, struct tm_unit *unit,
+                          size_t column)
 {
     const struct tm_plan *plan = cutter->plan;
     struct tm_range *ranges = cutter->ranges;
@@ -184,9 +183,9 @@ static size_t list_ranges(const struct tm_cutter *cutter,
             .file = source->file,
             .tile = (uint32_t)i,
         };
-        if (count > 0 &&
-            compare_ranges(&ranges[count - 1], &ranges[count]) > 0)
+        if (count > 0 && compare_ranges(&ranges[count - 1], &ranges[count]) > 0)
             sorted = false;
+        unit->input_bytes += (tile->count - tile->shared_head) * size;
         count++;
     }
     if (!sorted)
@@ -241,6 +240,7 @@ static bool lay_out(const struct tm_cutter *cutter,
                     const struct tm_unit_limits *limits, struct tm_unit *unit)
 {
     unit->num_reads = 0;
+    unit->input_bytes = 0;
     unit->slot_bytes = block_end(unit->end - unit->begin);
     if (unit->tiles[0].tensor == TM_HEADER_TILE)
         return unit->slot_bytes <= limits->slot_bytes;
@@ -284,18 +284,16 @@ enum tm_cut tm_cutter_next(struct tm_cutter *cutter,
     unit->shard = cutter->shard;
     unit->begin = cutter->position;
     for (;;) {
-        unit->end = min_u64(unit->begin + span,
-                            plan->shards[unit->shard].size);
+        unit->end = min_u64(unit->begin + span, plan->shards[unit->shard].size);
         if (!list_tiles(cutter, limits, unit))
             return TM_CUT_SLOT;
         if (lay_out(cutter, limits, unit))
             break;
         if (span == TM_BLOCK)
             return TM_CUT_SLOT;
-        span = max_u64(tm_round_down(min_u64(span, unit->end - unit->begin) /
-                                         2,
-                                     TM_BLOCK),
-                       TM_BLOCK);
+        span = max_u64(
+            tm_round_down(min_u64(span, unit->end - unit->begin) / 2, TM_BLOCK),
+            TM_BLOCK);
     }
     advance(cutter, unit);
     return TM_CUT_UNIT;

@@ -33,8 +33,8 @@
 
 /* Some elements of one tensor, or of a shard's header. */
 struct tm_tile {
-    size_t tensor; /* TM_HEADER_TILE: no tensor but the header */
-    uint64_t first;   /* element (of size tm_plan_unit) */
+    size_t tensor;  /* TM_HEADER_TILE: no tensor but the header */
+    uint64_t first; /* element (of size tm_plan_unit) */
     uint64_t count;
     bool shared_head; /* the first element began in the unit before */
 };
@@ -42,10 +42,10 @@ struct tm_tile {
 #define TM_HEADER_TILE SIZE_MAX
 
 struct tm_read {
-    uint64_t offset;  /* in the file: a multiple of TM_BLOCK */
-    uint64_t len;     /* a multiple of TM_BLOCK */
-    uint64_t need;    /* bytes up to the last one that a tile uses */
-    uint64_t place;   /* in the slot */
+    uint64_t offset; /* in the file: a multiple of TM_BLOCK */
+    uint64_t len;    /* a multiple of TM_BLOCK */
+    uint64_t need;   /* bytes up to the last one that a tile uses */
+    uint64_t place;  /* in the slot */
     uint32_t file;
     size_t tensor; /* one that it is for: to name in a message */
 };
@@ -60,7 +60,8 @@ struct tm_unit {
     size_t num_reads;
     /* places[tile * width + source]: of its first element, in the slot */
     uint64_t *places;
-    uint64_t slot_bytes; /* used of the slot */
+    uint64_t slot_bytes;  /* used of the slot */
+    uint64_t input_bytes; /* of elements that begin in the span */
 };
 
 /* Where the next unit begins. */

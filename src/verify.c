@@ -59,8 +59,8 @@ static void tick(void *context, const struct tm_disk *disk)
 {
     struct check *check = context;
 
-    tm_progress_tick(&check->progress, disk->bytes_read - check->read_before,
-                     0, TM_STAGE_READ);
+    tm_progress_tick(&check->progress, disk->bytes_read - check->read_before, 0,
+                     TM_STAGE_READ);
 }
 
 static bool same(const struct tm_digest *a, const struct tm_digest *b)
@@ -175,11 +175,10 @@ static enum tm_status check_output(struct check *check)
                       total_bytes(record), 0);
     for (size_t i = 0; i < record->num_files && status == TM_OK; i++) {
         size_t first;
-        const size_t count =
-            tensors_of(record, record->files[i].name, &first);
+        const size_t count = tensors_of(record, record->files[i].name, &first);
 
-        status = check_file(check, &record->files[i],
-                            record->tensors + first, count);
+        status = check_file(check, &record->files[i], record->tensors + first,
+                            count);
     }
     tm_progress_finish(&check->progress,
                        check->disk->bytes_read - check->read_before, 0);
@@ -225,8 +224,8 @@ static enum tm_status verify_all(const struct tm_options *options)
 {
     struct tm_json_writer w = {.sink = tm_json_to_file, .context = stdout};
     struct tm_disk disk;
-    enum tm_status status = tm_disk_open(
-        options->settings.io, options->settings.fault, &disk);
+    enum tm_status status =
+        tm_disk_open(options->settings.io, options->settings.fault, &disk);
 
     if (status != TM_OK)
         return status;
@@ -261,8 +260,8 @@ static enum tm_status verify_all(const struct tm_options *options)
 enum tm_status tm_command_verify(int argc, char **argv)
 {
     struct tm_options options;
-    enum tm_status flushed, status = tm_options_parse(
-                                argc, argv, TM_FOR_VERIFY, &options);
+    enum tm_status flushed,
+        status = tm_options_parse(argc, argv, TM_FOR_VERIFY, &options);
 
     if (status == TM_OK && options.help)
         tm_command_help("verify PATH...", TM_FOR_VERIFY);

@@ -119,8 +119,8 @@ void tm_worker(struct tm_pipeline *pipeline)
         if (scratch == NULL)
             status = tm_no_memory();
         else if (!tm_fp_mode_is_default())
-            status = tm_error(TM_INTERNAL,
-                              "this thread does not round to nearest");
+            status =
+                tm_error(TM_INTERNAL, "this thread does not round to nearest");
         else
             status = tm_compute(pipeline, job, scratch);
         if (status == TM_OK) {

@@ -22,8 +22,8 @@
 static bool is_same(const struct tm_tensor *a, const struct tm_tensor *b)
 {
     return strcmp(a->name, b->name) == 0 &&
-           strcmp(a->dtype_name, b->dtype_name) == 0 &&
-           a->dtype == b->dtype && a->ndim == b->ndim &&
+           strcmp(a->dtype_name, b->dtype_name) == 0 && a->dtype == b->dtype &&
+           a->ndim == b->ndim &&
            memcmp(a->shape, b->shape, a->ndim * sizeof(*a->shape)) == 0 &&
            a->elements == b->elements && a->bytes == b->bytes;
 }
@@ -65,15 +65,15 @@ static char *write_header(const struct tm_checkpoint *c, size_t *length)
     for (size_t t = 0; t < c->num_tensors; t++) {
         const struct tm_tensor *tensor = &c->tensors[t];
 
-        tm_safetensors_write(&writer, &(struct tm_header_tensor){
-                                          .name = tensor->name,
-                                          .dtype_name = tensor->dtype_name,
-                                          .ndim = tensor->ndim,
-                                          .shape = tensor->shape,
-                                          .begin = tensor->offset -
-                                                   c->shards[0].data_start,
-                                          .bytes = tensor->bytes,
-                                      });
+        tm_safetensors_write(
+            &writer, &(struct tm_header_tensor){
+                         .name = tensor->name,
+                         .dtype_name = tensor->dtype_name,
+                         .ndim = tensor->ndim,
+                         .shape = tensor->shape,
+                         .begin = tensor->offset - c->shards[0].data_start,
+                         .bytes = tensor->bytes,
+                     });
     }
     tm_json_finish(&writer, '}');
     FUZZ_REQUIRE(fclose(stream) == 0 && !writer.failed);
@@ -86,8 +86,8 @@ static void check_again(const struct tm_checkpoint *c, uint64_t data_bytes)
     size_t length;
     char *text = write_header(c, &length);
 
-    FUZZ_REQUIRE(tm_checkpoint_from_header(text, length, data_bytes,
-                                           &again) == TM_OK);
+    FUZZ_REQUIRE(tm_checkpoint_from_header(text, length, data_bytes, &again) ==
+                 TM_OK);
     FUZZ_REQUIRE(again.num_tensors == c->num_tensors);
     for (size_t t = 0; t < c->num_tensors; t++)
         FUZZ_REQUIRE(is_same(&again.tensors[t], &c->tensors[t]));

@@ -64,8 +64,8 @@ static bool replay_directory(const char *path)
         return fail(path);
     for (int i = 0; i < count; i++) {
         char inside[PATH_MAX];
-        const int length = snprintf(inside, sizeof(inside), "%s/%s", path,
-                                    names[i]->d_name);
+        const int length =
+            snprintf(inside, sizeof(inside), "%s/%s", path, names[i]->d_name);
 
         if (names[i]->d_name[0] != '.' && ok)
             ok = length < (int)sizeof(inside) && replay(inside);

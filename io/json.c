@@ -124,7 +124,7 @@ static void put(struct tm_json_writer *writer, const char *text)
         writer->failed = true;
 }
 
-static void put_quoted(struct tm_json_writer *writer, const char *text)
+static void put_escaped(struct tm_json_writer *writer, const char *text)
 {
     json_t *string = json_string(text);
     char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
@@ -135,6 +135,26 @@ static void put_quoted(struct tm_json_writer *writer, const char *text)
         writer->failed = true; /* no memory, or not UTF-8 */
     free(quoted);
     json_decref(string);
+}
+
+/* Whether `text` is the same in JSON, but for the quotes: most names are. */
+static bool is_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+            return false;
+    return true;
+}
+
+static void put_quoted(struct tm_json_writer *writer, const char *text)
+{
+    if (is_plain(text)) {
+        put(writer, "\"");
+        put(writer, text);
+        put(writer, "\"");
+        return;
+    }
+    put_escaped(writer, text);
 }
 
 static void start_line(struct tm_json_writer *writer)

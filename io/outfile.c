@@ -49,6 +49,7 @@ static void flush(struct tm_outfile *out)
 
     if (out->filled == 0 || out->status != TM_OK)
         return;
+    tm_hasher_add(&out->hasher, out->buffer, out->filled);
     memset(out->buffer + out->filled, 0, length - out->filled);
     out->status = tm_transfer_now(out->disk, &transfer);
     out->written += out->filled;
@@ -59,7 +60,6 @@ bool tm_outfile_write(struct tm_outfile *out, const void *data, size_t length)
 {
     const unsigned char *bytes = data;
 
-    tm_hasher_add(&out->hasher, data, length);
     while (length > 0 && out->status == TM_OK) {
         size_t piece = BUFFER - out->filled;
 

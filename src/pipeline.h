@@ -5,9 +5,9 @@
  * A job is a unit in flight. It belongs to one party at a time, and passes on
  * under the lock:
  *
- *     I/O thread ─► ready ─► worker ─► stream's computed list ─► hashing
- *         ▲                                                     worker
- *         └────────────────────── hashed ◄──────────────────────────┘
+ *     I/O thread -> ready -> worker -> stream's computed list -> hashing
+ *         ^                                                     worker
+ *         +---------------------- hashed <--------------------------+
  */
 #ifndef TM_SRC_PIPELINE_H
 #define TM_SRC_PIPELINE_H

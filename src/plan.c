@@ -95,6 +95,8 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
         return status;
     bound = tm_plan_bind(plan, disk, settings);
     status = tm_plan_side_files(plan);
+    if (status == TM_OK)
+        status = tm_plan_headers(plan); /* large: not while others are read */
     if (bound != TM_OK)
         return bound;
     if (status != TM_OK)

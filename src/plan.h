@@ -7,7 +7,7 @@
  * all problems of one kind together. The engine (src/run.h) executes a plan
  * and knows neither recipes nor methods.
  *
- *     checkpoints ─► plan.c         opens the base, puts the rest together
+ *     checkpoints -> plan.c         opens the base, puts the rest together
  *                    plan_layout.c  output shards and their headers
  *                    plan_bind.c    where each vector's tensors are
  *                    side_files.c   what else belongs to the model
@@ -169,6 +169,7 @@ static inline uint64_t tm_plan_source_bytes(const struct tm_plan_tensor *tensor,
 
 /* The parts of making a plan; see the table above. */
 enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out);
+enum tm_status tm_plan_headers(struct tm_plan *plan);
 enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
                             const struct tm_settings *settings);
 enum tm_status tm_plan_side_files(struct tm_plan *plan);

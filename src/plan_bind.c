@@ -324,10 +324,32 @@ static void choose_operation(struct tm_plan *plan, size_t number)
     }
 }
 
+/*
+ * Vectors that are opened at a time: one for each CPU, as long as that takes
+ * no more than half the budget. A header is there as text and as what was
+ * made of it, and the vectors' are about as large as the base's.
+ */
+static size_t batch_size(const struct tm_plan *plan,
+                         const struct tm_settings *settings)
+{
+    const struct tm_checkpoint *base = &plan->base;
+    uint64_t each = base->arena.bytes +
+                    base->num_tensors * sizeof(*base->tensors) +
+                    base->table_size * sizeof(*base->table) + 1;
+    uint64_t fit;
+
+    for (size_t i = 0; i < base->num_shards; i++)
+        each += base->shards[i].header_length;
+    fit = settings->memory / 2 / each;
+    if (fit > tm_cpus_to_use(settings->threads))
+        return tm_cpus_to_use(settings->threads);
+    return fit > 0 ? (size_t)fit : 1;
+}
+
 enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
                             const struct tm_settings *settings)
 {
-    const size_t batch = tm_cpus_to_use(settings->threads);
+    const size_t batch = batch_size(plan, settings);
     struct opening *openings = calloc(batch, sizeof(*openings));
     enum tm_status status = TM_OK;
 

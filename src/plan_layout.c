@@ -216,9 +216,11 @@ static enum tm_status complete_header(struct tm_plan *plan,
                         shard->name);
     for (unsigned i = 0; i < 8; i++)
         text->bytes[i] = (char)(n >> (8 * i));
-    shard->header = text->bytes;
+    shard->header = realloc(text->bytes, text->length);
+    if (shard->header == NULL)
+        return tm_no_memory();
     shard->data_start = text->length;
-    plan->bytes_kept += text->capacity;
+    plan->bytes_kept += text->length;
     if (!tm_add(shard->size, shard->data_start, &shard->size))
         return tm_error(TM_BAD_DATA, "%s: too large", shard->name);
     for (size_t i = 0; i < shard->count; i++)
@@ -276,6 +278,13 @@ enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out)
         status = kept ? keep_shards(plan) : deal_out(plan);
     if (status == TM_OK)
         status = name_shards(plan, out);
+    return status;
+}
+
+enum tm_status tm_plan_headers(struct tm_plan *plan)
+{
+    enum tm_status status = TM_OK;
+
     for (size_t i = 0; i < plan->num_shards && status == TM_OK; i++)
         status = make_header(plan, i);
     return status;

@@ -2,9 +2,9 @@
 /*
  * run: executes a plan.
  *
- *     I/O thread     cut a unit ─► read ...            ─► write ─► done
- *                                    │                     ▲
- *     workers                        └─► compute ─► hash ──┘
+ *     I/O thread     cut a unit -> read ...            -> write -> done
+ *                                    |                     ^
+ *     workers                        +-> compute -> hash --+
  *
  * One thread, the caller's, owns the disk: it cuts units while there are
  * slots, starts their reads, and sleeps until something completes. A unit

@@ -14,8 +14,8 @@
  * replaced (--force) changes places with the new one, then is removed. Where
  * the output is one file, its two companions are renamed before it.
  *
- *     tm_staging_check ─► tm_staging_create ─► tm_staging_publish
- *                                         └──► tm_staging_abort
+ *     tm_staging_check -> tm_staging_create -> tm_staging_publish
+ *                                         +--> tm_staging_abort
  *
  * A directory that a crashed run left is emptied and used again; continuing
  * from what is in it will find its place in tm_staging_create.

@@ -15,4 +15,11 @@ endif
 
 check_PROGRAMS += $(unit_tests)
 
+EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
+	tests/checkpoints.py tests/conftest.py tests/program.py \
+	tests/reference.py tests/test_bad.py tests/test_cli.py \
+	tests/test_faults.py tests/test_layout.py tests/test_merge.py \
+	tests/test_reference.py tests/test_same_bytes.py \
+	tests/test_source.py tests/test_unit.py
+
 include tests/fuzz/local.mk

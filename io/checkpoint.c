@@ -161,19 +161,20 @@ static int compare_tensors(const void *a, const void *b)
 static enum tm_status check_tiling(const struct tm_checkpoint *c,
                                    const struct tm_shard *shard)
 {
-    const struct tm_tensor *tensors = c->tensors + shard->first;
     uint64_t end = shard->data_start;
 
     for (size_t i = 0; i < shard->count; i++) {
-        if (tensors[i].offset != end)
+        const struct tm_tensor *tensor = &c->tensors[shard->first + i];
+
+        if (tensor->offset != end)
             return tm_error(
-                TM_BAD_DATA, "%s: tensor '%s': begins at byte %llu, %s %llu",
-                shard->path, tensors[i].name,
-                (unsigned long long)tensors[i].offset,
-                tensors[i].offset > end ? "the one before it ends at"
-                                        : "inside one that ends at",
+                TM_BAD_DATA,
+                "%s: tensor '%s': begins at byte %llu, %s %llu", shard->path,
+                tensor->name, (unsigned long long)tensor->offset,
+                tensor->offset > end ? "the one before it ends at"
+                                     : "inside one that ends at",
                 (unsigned long long)end);
-        end += tensors[i].bytes;
+        end += tensor->bytes;
     }
     if (end != shard->identity.size)
         return tm_error(TM_BAD_DATA,

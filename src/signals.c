@@ -15,8 +15,8 @@ static atomic_bool report;
 
 static void on_end(int number)
 {
-    if (atomic_exchange(&end, number) != 0)
-        signal(number, SIG_DFL); /* the next one is final */
+    atomic_store(&end, number);
+    signal(number, SIG_DFL); /* the next one is final */
 }
 
 static void on_report(int number)

@@ -13,7 +13,8 @@
 /*
  * From now on SIGINT, SIGTERM and SIGHUP ask for an end, and SIGUSR1 for a
  * line of progress; SIGPIPE is ignored and SIGXFSZ becomes an error of the
- * write. A second SIGINT ends the program at once.
+ * write. A second of the same ends the program at once. What the parent
+ * ignores stays ignored.
  */
 void tm_signals_catch(void);
 

@@ -9,6 +9,7 @@ take fewer steps.
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -175,12 +176,17 @@ def assert_refused(result, status, out=None, mentions=()):
 
 
 def start(*args, env=None, **how):
-    """Starts the program, to be sent signals."""
+    """Starts the program, to be sent signals, also where a shell has started
+    the tests in the background and so with SIGINT ignored."""
     how.setdefault("stdin", subprocess.DEVNULL)
     how.setdefault("stdout", subprocess.PIPE)
     how.setdefault("stderr", subprocess.PIPE)
     return subprocess.Popen(
-        command(*args), env=environment(**(env or {})), text=True, **how
+        command(*args),
+        env=environment(**(env or {})),
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **how,
     )
 
 

@@ -509,6 +509,26 @@ def long_merge(big_tmp):
     return program.merge_args(paths[0], [(paths[1], 0.5)], out), out
 
 
+def test_a_hangup_that_the_parent_ignores_is_ignored(long_merge):
+    """As under nohup."""
+    args, out = long_merge
+    running = subprocess.Popen(
+        program.command(*args),
+        env=program.environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert program.wait_for(program.sibling(out).exists)
+    running.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert program.sibling(out).exists() or out.exists()
+    running.terminate()
+    running.communicate(timeout=program.PATIENCE)
+    assert running.returncode in (0, program.INTERRUPTED)
+    shutil.rmtree(out, ignore_errors=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("io", ["uring", "threads"])
 def test_interrupting_a_merge(long_merge, io, number):

@@ -67,6 +67,8 @@ class Work:
     def check(self, result, statuses, what):
         """The promise: all or nothing. Says which it was."""
         if result.status == 0:
+            said = re.findall(r"^taumerge: (?!warning: ).*", result.err, re.M)
+            assert not said, (what, said)
             assert checkpoints.tree_hash(self.out) == self.expected, what
             assert not program.sibling(self.out).exists(), what
             shutil.rmtree(self.out)

@@ -69,7 +69,7 @@ static enum tm_status add_entry(void *context, const char *key,
     const char *name = json_string_value(value);
 
     if (value == NULL)
-        return TM_BAD_DATA;
+        return text->status;
     if (name == NULL || !is_plain(name)) {
         status = tm_error(TM_BAD_DATA,
                           "%s: tensor '%s': its shard is not a plain file "
@@ -106,11 +106,17 @@ static enum tm_status get_metadata(const struct parser *p,
     char *dump;
 
     if (value == NULL)
-        return TM_BAD_DATA;
-    dump = json_dumps(value, JSON_COMPACT);
-    if (dump != NULL)
-        index->metadata = tm_arena_copy(p->arena, dump, strlen(dump));
-    free(dump);
+        return text->status;
+    if (json_is_object(value)) {
+        dump = json_dumps(value, JSON_COMPACT);
+        index->metadata =
+            dump != NULL ? tm_arena_copy(p->arena, dump, strlen(dump)) : NULL;
+        free(dump);
+        if (index->metadata == NULL) {
+            json_decref(value);
+            return tm_no_memory();
+        }
+    }
     total = json_object_get(value, "total_size");
     if (json_is_integer(total) && json_integer_value(total) >= 0) {
         index->total_size = (uint64_t)json_integer_value(total);

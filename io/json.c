@@ -6,6 +6,8 @@
 
 #include "io/json.h"
 
+#include <pthread.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,30 +39,70 @@ static bool accept(struct tm_json_text *text, char c)
     return true;
 }
 
+/*
+ * jansson's reader goes on where an allocation fails: it drops characters of
+ * strings, and then writes behind their end (2.14, lex_save). So that it never
+ * sees a failure, the allocator leaves through here while a text is read. What
+ * the reader has allocated by then is lost, and the run ends anyway.
+ */
+static _Thread_local jmp_buf *leave;
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+
+    if (memory == NULL && leave != NULL)
+        longjmp(*leave, 1);
+    return memory;
+}
+
+static void set_allocator(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+/* json_loadb, which is the same but for TM_SYSTEM in *status. */
+static json_t *load(const char *bytes, size_t length, json_error_t *error,
+                    enum tm_status *status)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    jmp_buf here;
+    json_t *value;
+
+    pthread_once(&once, set_allocator);
+    if (setjmp(here) != 0) {
+        leave = NULL;
+        *status = tm_no_memory();
+        return NULL;
+    }
+    leave = &here;
+    value = json_loadb(bytes, length,
+                       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY |
+                           JSON_DISABLE_EOF_CHECK,
+                       error);
+    leave = NULL;
+    return value;
+}
+
 json_t *tm_json_value(struct tm_json_text *text)
 {
     json_error_t error;
     json_t *value;
 
+    text->status = TM_OK;
     if (peek(text) < 0) {
-        bad(text, "the text ends here");
+        text->status = bad(text, "the text ends here");
         return NULL;
     }
-    value = json_loadb(
-        text->text + text->position, text->length - text->position,
-        JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK,
-        &error);
-    if (value == NULL) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
-            tm_no_memory();
-        } else {
-            if (error.position > 0)
-                text->position += (size_t)error.position;
-            bad(text, error.text);
-        }
-        return NULL;
+    value = load(text->text + text->position, text->length - text->position,
+                 &error, &text->status);
+    if (value != NULL) {
+        text->position += (size_t)error.position;
+    } else if (text->status == TM_OK) {
+        if (error.position > 0)
+            text->position += (size_t)error.position;
+        text->status = bad(text, error.text);
     }
-    text->position += (size_t)error.position;
     return value;
 }
 
@@ -69,7 +111,7 @@ enum tm_status tm_json_skip(struct tm_json_text *text)
     json_t *value = tm_json_value(text);
 
     if (value == NULL)
-        return TM_BAD_DATA;
+        return text->status;
     json_decref(value);
     return TM_OK;
 }
@@ -84,7 +126,7 @@ static enum tm_status one_member(struct tm_json_text *text,
         return bad(text, "a member's name was expected");
     key = tm_json_value(text);
     if (key == NULL)
-        return TM_BAD_DATA;
+        return text->status;
     if (accept(text, ':'))
         status = member(context, json_string_value(key), text);
     else

@@ -25,6 +25,7 @@ struct tm_json_text {
     const char *text;
     size_t length;
     size_t position;
+    enum tm_status status; /* why tm_json_value returned NULL */
 };
 
 /*
@@ -46,7 +47,8 @@ enum tm_status tm_json_members(struct tm_json_text *text,
 
 /*
  * Reads the value at the position, duplicate keys inside rejected. Returns a
- * new reference, or NULL: reported.
+ * new reference, or NULL: reported, with the status in text->status
+ * (TM_BAD_DATA; TM_SYSTEM without memory).
  */
 json_t *tm_json_value(struct tm_json_text *text);
 

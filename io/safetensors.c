@@ -215,7 +215,7 @@ static enum tm_status get_member(void *context, const char *key,
     enum tm_status status;
 
     if (value == NULL)
-        return TM_BAD_DATA;
+        return text->status;
     if (strcmp(key, "__metadata__") == 0)
         status = get_metadata(p, value);
     else

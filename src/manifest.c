@@ -76,11 +76,15 @@ static void put_metadata(const struct tm_plan *plan,
                          struct tm_json_writer *writer, uint64_t total)
 {
     const char *text = plan->base.index_metadata;
-    json_t *kept =
-        text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    struct tm_json_text kept_text = {.path = plan->base.path,
+                                     .text = text,
+                                     .length = text ? strlen(text) : 0};
+    json_t *kept = text != NULL ? tm_json_value(&kept_text) : NULL;
     const char *key;
     json_t *value;
 
+    if (text != NULL && kept == NULL)
+        writer->failed = true;
     tm_json_begin(writer, "metadata", '{');
     json_object_foreach(kept, key, value)
     {

@@ -193,7 +193,7 @@ static enum tm_status take_tensor(void *context, const char *key,
         return TM_SYSTEM;
     record->tensors = tensors;
     if (value == NULL)
-        return TM_BAD_DATA;
+        return text->status;
     tensor = &tensors[record->num_tensors];
     tensor->name = tm_arena_copy(&record->arena, key, strlen(key));
     tensor->file = copy_string(record, json_object_get(value, "file"));

@@ -25,22 +25,26 @@ static void on_report(int number)
     atomic_store(&report, true);
 }
 
-static void catch (int number, void (*handler)(int))
+/* What the parent ignores (nohup, background jobs) stays ignored. */
+static void handle(int number, void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    struct sigaction before;
 
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+        return;
     sigemptyset(&action.sa_mask);
     sigaction(number, &action, NULL);
 }
 
 void tm_signals_catch(void)
 {
-    catch (SIGINT, on_end);
-    catch (SIGTERM, on_end);
-    catch (SIGHUP, on_end);
-    catch (SIGUSR1, on_report);
-    catch (SIGPIPE, SIG_IGN);
-    catch (SIGXFSZ, SIG_IGN);
+    handle(SIGINT, on_end);
+    handle(SIGTERM, on_end);
+    handle(SIGHUP, on_end);
+    handle(SIGUSR1, on_report);
+    handle(SIGPIPE, SIG_IGN);
+    handle(SIGXFSZ, SIG_IGN);
 }
 
 int tm_signals_end(void)

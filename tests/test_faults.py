@@ -54,6 +54,9 @@ class Work:
         self.expected = expected
 
     def run(self, fault, *options):
+        # What an earlier failure left must not become this one's.
+        for path in (self.out, program.sibling(self.out)):
+            shutil.rmtree(path, ignore_errors=True)
         env = {"TAUMERGE_FAULT": fault}
         return program.run(*self.args, *options, env=env)
 
@@ -61,7 +64,6 @@ class Work:
         """How many operations of a kind a merge takes."""
         result = self.run(f"op={kind},log=1", *options)
         assert result.status == 0
-        shutil.rmtree(self.out)
         return int(re.search(r"fault: (\d+) op", result.err)[1])
 
     def check(self, result, statuses, what):
@@ -71,7 +73,6 @@ class Work:
             assert not said, (what, said)
             assert checkpoints.tree_hash(self.out) == self.expected, what
             assert not program.sibling(self.out).exists(), what
-            shutil.rmtree(self.out)
             return True
         lines = result.err.splitlines()
         assert result.status in statuses, (what, result)
@@ -94,10 +95,8 @@ def test_every_operation_failing(work, io, kind, errno, how):
         what = f"op={kind},k={k},errno={errno},for={how}"
         result = work.run(what, "--io", io)
         worked = work.check(result, FAILED, what)
-        sibling = program.sibling(work.out)
         if not worked and kind != "unlink":
-            assert not sibling.exists(), what
-        shutil.rmtree(sibling, ignore_errors=True)
+            assert not program.sibling(work.out).exists(), what
 
 
 def test_the_fault_engine_really_breaks_things(work):
@@ -187,7 +186,6 @@ def test_verify_finds_every_bit_that_the_disk_flips(work):
         verified = program.run("verify", work.out)
         assert verified.status == (0 if same else program.DATA), k
         found += not same
-        shutil.rmtree(work.out)
     assert found
 
 

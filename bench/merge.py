@@ -88,6 +88,13 @@ class Merges:
         remove(self.fio_out)
 
 
+def cold(family):
+    """Nothing of the family is in memory, but the program is: a program in
+    use was started before, and fio's clock leaves out its own start."""
+    drop_caches(family.files)
+    run_well(program(), "--version")
+
+
 def do_rounds(count, contenders, before):
     """Seconds of each contender, a list per name. Each round runs all of
     them, each round in another order."""
@@ -95,8 +102,9 @@ def do_rounds(count, contenders, before):
     for r in range(count):
         for name in rotated(contenders, r):
             before()
-            seconds[name].append(contenders[name]())
-            say(f"round {r + 1}/{count}  {seconds[name][-1]:8.2f} s  {name}")
+            took = contenders[name]()
+            seconds[name].append(took)
+            say(f"round {r + 1}/{count}  {took:8.2f} s  {name}")
     return seconds
 
 
@@ -186,9 +194,7 @@ def disk(args):
     for v in merges.variants:
         contenders[merges.name(v)] = lambda v=v: merges.merge(v)
     try:
-        seconds = do_rounds(
-            args.rounds, contenders, lambda: drop_caches(family.files)
-        )
+        seconds = do_rounds(args.rounds, contenders, lambda: cold(family))
     finally:
         merges.clean()
     compare(
@@ -294,9 +300,7 @@ def cpu(args):
         merges.name(v): lambda v=v: merges.merge(v) for v in merges.variants
     }
     try:
-        do_rounds(
-            args.rounds, contenders, lambda: drop_caches(family.files)
-        )
+        do_rounds(args.rounds, contenders, lambda: cold(family))
     finally:
         merges.clean()
     rows = []
@@ -457,7 +461,7 @@ def growth(args):
     return report
 
 
-def time_merges(args, cases, on_tmpfs):
+def time_merges(args, cases, on_tmpfs, what):
     """Seconds of each case, a list per label, all cases in each round."""
     families = [f for _, f in cases]
     wanted = sum(f.bytes for f in families)
@@ -470,7 +474,7 @@ def time_merges(args, cases, on_tmpfs):
         def merge():
             out = family.path / "out"
             if args.cache == "cold" and not on_tmpfs:
-                drop_caches(family.files)
+                cold(family)
             elif not on_tmpfs:
                 load_into_cache(family.files)
             try:
@@ -487,9 +491,10 @@ def time_merges(args, cases, on_tmpfs):
 
     # A first run of each that does not count: it finds the processor awake
     # and, on tmpfs, the memory mapped.
-    contenders = {label: one(family) for label, family in cases}
+    contenders = {f"{n} {what}": one(family) for n, family in cases}
     do_rounds(1, contenders, lambda: None)
     found = do_rounds(args.rounds, contenders, lambda: None)
+    found = {n: found[f"{n} {what}"] for n, _ in cases}
     if args.remove or on_tmpfs:
         for family in families:
             remove(family.path)
@@ -497,7 +502,7 @@ def time_merges(args, cases, on_tmpfs):
 
 
 def growth_in_bytes(args, report, cases, on_tmpfs):
-    seconds = time_merges(args, cases, on_tmpfs)
+    seconds = time_merges(args, cases, on_tmpfs, "bytes")
     spreads = {moved: Spread(seconds[moved]) for moved, _ in cases}
     points = [(moved / GIGA, s.median) for moved, s in spreads.items()]
     start, slope, off = straight_line(points)
@@ -521,7 +526,7 @@ def growth_in_bytes(args, report, cases, on_tmpfs):
 
 
 def growth_in_tensors(args, report, cases, on_tmpfs):
-    seconds = time_merges(args, cases, on_tmpfs)
+    seconds = time_merges(args, cases, on_tmpfs, "tensors")
     first = Spread(seconds[cases[0][0]]).median
     rows, found = [], {}
     for count, _ in cases:
@@ -688,8 +693,8 @@ def main():
         report = args.do(args)
     except Trouble as trouble:
         sys.exit(f"bench/merge.py: {trouble}")
-    finally:
-        pass
+    except KeyboardInterrupt:
+        sys.exit("bench/merge.py: interrupted")
     say(f"took {clock() - started:.0f} s")
     report.print(args.json)
 

@@ -224,7 +224,7 @@ def whole_family(directory, size, tuned):
             break
         except ValueError:
             continue
-    if shapes is None:
+    if shapes is None:  # smaller than the smallest Llama
         shapes = filled_up(even_shapes(target // 2, 8), target)
     return Family(directory, f"llama-{target}-{tuned}", shapes, tuned)
 

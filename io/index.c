@@ -108,7 +108,7 @@ static enum tm_status get_metadata(const struct parser *p,
     if (value == NULL)
         return text->status;
     if (json_is_object(value)) {
-        dump = json_dumps(value, JSON_COMPACT);
+        dump = tm_json_dump(value);
         index->metadata =
             dump != NULL ? tm_arena_copy(p->arena, dump, strlen(dump)) : NULL;
         free(dump);

@@ -40,10 +40,11 @@ static bool accept(struct tm_json_text *text, char c)
 }
 
 /*
- * jansson's reader goes on where an allocation fails: it drops characters of
- * strings, and then writes behind their end (2.14, lex_save). So that it never
- * sees a failure, the allocator leaves through here while a text is read. What
- * the reader has allocated by then is lost, and the run ends anyway.
+ * jansson goes on where an allocation fails: its reader drops characters of
+ * strings and then writes behind their end, its writer drops whole strings
+ * (2.14, lex_save and do_dump). So that it never sees a failure, the allocator
+ * leaves through here while jansson reads or writes. What it has allocated by
+ * then is lost, and the run ends anyway.
  */
 static _Thread_local jmp_buf *leave;
 
@@ -61,15 +62,21 @@ static void set_allocator(void)
     json_set_alloc_funcs(allocate, free);
 }
 
+static void prepare(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, set_allocator);
+}
+
 /* json_loadb, which is the same but for TM_SYSTEM in *status. */
 static json_t *load(const char *bytes, size_t length, json_error_t *error,
                     enum tm_status *status)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     jmp_buf here;
     json_t *value;
 
-    pthread_once(&once, set_allocator);
+    prepare();
     if (setjmp(here) != 0) {
         leave = NULL;
         *status = tm_no_memory();
@@ -169,7 +176,7 @@ static void put(struct tm_json_writer *writer, const char *text)
 static void put_escaped(struct tm_json_writer *writer, const char *text)
 {
     json_t *string = json_string(text);
-    char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    char *quoted = string != NULL ? tm_json_dump(string) : NULL;
 
     if (quoted != NULL)
         put(writer, quoted);
@@ -186,6 +193,22 @@ static bool is_plain(const char *text)
         if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
             return false;
     return true;
+}
+
+char *tm_json_dump(const json_t *value)
+{
+    jmp_buf here;
+    char *text;
+
+    prepare();
+    if (setjmp(here) != 0) {
+        leave = NULL;
+        return NULL;
+    }
+    leave = &here;
+    text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    leave = NULL;
+    return text;
 }
 
 static void put_quoted(struct tm_json_writer *writer, const char *text)
@@ -266,10 +289,19 @@ void tm_json_integer(struct tm_json_writer *writer, const char *key,
     put(writer, text);
 }
 
+void tm_json_integers(struct tm_json_writer *writer, const char *key,
+                      unsigned count, const uint64_t *values)
+{
+    tm_json_begin(writer, key, '[');
+    for (unsigned i = 0; i < count; i++)
+        tm_json_integer(writer, NULL, values[i]);
+    tm_json_finish(writer, ']');
+}
+
 void tm_json_real(struct tm_json_writer *writer, const char *key, double value)
 {
     json_t *real = json_real(value);
-    char *text = real != NULL ? json_dumps(real, JSON_ENCODE_ANY) : NULL;
+    char *text = real != NULL ? tm_json_dump(real) : NULL;
 
     put_key(writer, key);
     if (text != NULL)

@@ -85,6 +85,8 @@ void tm_json_string(struct tm_json_writer *writer, const char *key,
                     const char *value); /* NULL is null */
 void tm_json_integer(struct tm_json_writer *writer, const char *key,
                      uint64_t value);
+void tm_json_integers(struct tm_json_writer *writer, const char *key,
+                      unsigned count, const uint64_t *values);
 void tm_json_real(struct tm_json_writer *writer, const char *key, double value);
 void tm_json_boolean(struct tm_json_writer *writer, const char *key,
                      bool value);
@@ -92,6 +94,9 @@ void tm_json_boolean(struct tm_json_writer *writer, const char *key,
 /* `json` is a value already in JSON. */
 void tm_json_raw(struct tm_json_writer *writer, const char *key,
                  const char *json);
+
+/* The value as JSON, compact and malloc'ed; NULL: no memory, or not UTF-8. */
+char *tm_json_dump(const json_t *value);
 
 /* A sink that writes to the FILE * that is its context. */
 bool tm_json_to_file(void *context, const char *text, size_t length);

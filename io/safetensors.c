@@ -242,10 +242,7 @@ void tm_safetensors_write(struct tm_json_writer *writer,
 {
     tm_json_begin(writer, tensor->name, '{');
     tm_json_string(writer, "dtype", tensor->dtype_name);
-    tm_json_begin(writer, "shape", '[');
-    for (unsigned i = 0; i < tensor->ndim; i++)
-        tm_json_integer(writer, NULL, tensor->shape[i]);
-    tm_json_finish(writer, ']');
+    tm_json_integers(writer, "shape", tensor->ndim, tensor->shape);
     tm_json_begin(writer, "data_offsets", '[');
     tm_json_integer(writer, NULL, tensor->begin);
     tm_json_integer(writer, NULL, tensor->begin + tensor->bytes);

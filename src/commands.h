@@ -8,6 +8,7 @@
 #define TM_SRC_COMMANDS_H
 
 #include "io/message.h"
+#include "src/options.h"
 
 enum tm_status tm_command_merge(int argc, char **argv);
 enum tm_status tm_command_plan(int argc, char **argv);
@@ -19,5 +20,12 @@ void tm_command_help(const char *usage, unsigned command);
 
 /* Flushes stdout; TM_IO_ERROR, reported, if anything did not get through. */
 enum tm_status tm_flush_stdout(void);
+
+/* What a command does with the paths it was given. */
+typedef enum tm_status tm_paths_command(const struct tm_options *options);
+
+/* A command whose arguments are paths: parses, helps, runs, flushes. */
+enum tm_status tm_command_on_paths(int argc, char **argv, unsigned command,
+                                   const char *usage, tm_paths_command *run);
 
 #endif

@@ -197,10 +197,7 @@ static void print_json(const struct listing *listing, struct tm_json_writer *w)
         tm_json_begin(w, NULL, '{');
         tm_json_string(w, "name", tensor->name);
         tm_json_string(w, "dtype", tensor->dtype_name);
-        tm_json_begin(w, "shape", '[');
-        for (unsigned i = 0; i < tensor->ndim; i++)
-            tm_json_integer(w, NULL, tensor->shape[i]);
-        tm_json_finish(w, ']');
+        tm_json_integers(w, "shape", tensor->ndim, tensor->shape);
         tm_json_string(w, "file", c->shards[tensor->shard].name);
         tm_json_integer(w, "bytes", tensor->bytes);
         tm_json_string(w, "digest", listing->has_digest[t] ? digest : NULL);
@@ -259,19 +256,6 @@ static enum tm_status inspect_all(const struct tm_options *options)
 
 enum tm_status tm_command_inspect(int argc, char **argv)
 {
-    struct tm_options options;
-    enum tm_status flushed,
-        status = tm_options_parse(argc, argv, TM_FOR_INSPECT, &options);
-
-    if (status == TM_OK && options.help)
-        tm_command_help("inspect PATH...", TM_FOR_INSPECT);
-    else if (status == TM_OK && options.num_paths == 0)
-        status = tm_error(TM_USAGE, "no checkpoint is given");
-    else if (status == TM_OK) {
-        tm_message_verbosity(options.settings.verbosity);
-        status = inspect_all(&options);
-    }
-    flushed = tm_flush_stdout();
-    tm_options_free(&options);
-    return status != TM_OK ? status : flushed;
+    return tm_command_on_paths(argc, argv, TM_FOR_INSPECT, "inspect PATH...",
+                               inspect_all);
 }

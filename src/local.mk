@@ -2,7 +2,7 @@
 noinst_LIBRARIES += libtaumerge.a
 libtaumerge_a_SOURCES = \
 	src/budget.c src/budget.h \
-	src/commands.h \
+	src/commands.c src/commands.h \
 	src/compute.c \
 	src/cpus.c src/cpus.h \
 	src/digests.c src/digests.h \

@@ -90,20 +90,6 @@ static void print_version(void)
     puts("");
 }
 
-void tm_command_help(const char *usage, unsigned command)
-{
-    printf("usage: taumerge %s\n\n", usage);
-    tm_options_print(command);
-}
-
-enum tm_status tm_flush_stdout(void)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return TM_OK;
-    return tm_error(TM_IO_ERROR, "standard output: write failed: %s",
-                    strerror(errno));
-}
-
 /*
  * Opens what a careless parent has closed of the standard descriptors, so
  * that no data file can get their numbers. They stay unusable: writing to

@@ -88,7 +88,7 @@ static void put_metadata(const struct tm_plan *plan,
     tm_json_begin(writer, "metadata", '{');
     json_object_foreach(kept, key, value)
     {
-        char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        char *dump = tm_json_dump(value);
 
         if (dump == NULL)
             writer->failed = true;
@@ -233,10 +233,7 @@ static void put_tensors(const struct writing *w, struct tm_json_writer *writer)
         tm_json_begin(writer, tensor->name, '{');
         tm_json_string(writer, "file", plan->shards[tensor->shard].name);
         tm_json_string(writer, "dtype", tensor->dtype_name);
-        tm_json_begin(writer, "shape", '[');
-        for (unsigned i = 0; i < tensor->ndim; i++)
-            tm_json_integer(writer, NULL, tensor->shape[i]);
-        tm_json_finish(writer, ']');
+        tm_json_integers(writer, "shape", tensor->ndim, tensor->shape);
         tm_json_integer(writer, "offset", tensor->offset);
         tm_json_integer(writer, "bytes", tensor->bytes);
         put_digest(writer, "xxh128", &w->results->tensors[t]);

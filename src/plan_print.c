@@ -131,10 +131,7 @@ static void put_tensors(struct tm_json_writer *w, const struct tm_plan *plan)
         tm_json_begin(w, NULL, '{');
         tm_json_string(w, "name", tensor->name);
         tm_json_string(w, "dtype", tensor->dtype_name);
-        tm_json_begin(w, "shape", '[');
-        for (unsigned i = 0; i < tensor->ndim; i++)
-            tm_json_integer(w, NULL, tensor->shape[i]);
-        tm_json_finish(w, ']');
+        tm_json_integers(w, "shape", tensor->ndim, tensor->shape);
         tm_json_string(w, "file", plan->shards[tensor->shard].name);
         tm_json_integer(w, "offset", tensor->offset);
         tm_json_integer(w, "bytes", tensor->bytes);

@@ -15,7 +15,6 @@
 #include "src/options.h"
 #include "src/progress.h"
 #include "src/record.h"
-#include "src/signals.h"
 
 struct damage {
     const char *file;
@@ -259,20 +258,6 @@ static enum tm_status verify_all(const struct tm_options *options)
 
 enum tm_status tm_command_verify(int argc, char **argv)
 {
-    struct tm_options options;
-    enum tm_status flushed,
-        status = tm_options_parse(argc, argv, TM_FOR_VERIFY, &options);
-
-    if (status == TM_OK && options.help)
-        tm_command_help("verify PATH...", TM_FOR_VERIFY);
-    else if (status == TM_OK && options.num_paths == 0)
-        status = tm_error(TM_USAGE, "no output to verify is given");
-    else if (status == TM_OK) {
-        tm_message_verbosity(options.settings.verbosity);
-        tm_signals_catch();
-        status = verify_all(&options);
-    }
-    flushed = tm_flush_stdout();
-    tm_options_free(&options);
-    return status != TM_OK ? status : flushed;
+    return tm_command_on_paths(argc, argv, TM_FOR_VERIFY, "verify PATH...",
+                               verify_all);
 }

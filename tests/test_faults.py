@@ -254,7 +254,7 @@ def test_a_disk_just_large_enough(tmp_path, family):
 
 
 @pytest.mark.skipif(
-    program.SUITE == "tsan", reason="libomp writes a file in /dev/shm"
+    program.SANITIZED, reason="libomp writes a file in /dev/shm"
 )
 @pytest.mark.parametrize("limit", [0, 1, 4096, 9000, 12000])
 def test_a_limit_on_the_size_of_files(tmp_path, family, limit):

@@ -65,6 +65,10 @@ def listed(of=str):
     return parse
 
 
+# What argparse says when it is none.
+parse_size.__name__ = "size"
+
+
 # --- children --------------------------------------------------------------
 
 # A child of a large process starts with that process's peak memory in its
@@ -242,12 +246,21 @@ def disk_use(path):
     return sum(f.lstat().st_blocks * 512 for f in files)
 
 
+def make_directory(path):
+    """Makes a directory, but not its parents: a mistyped path must not fill
+    a disk that nobody meant."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise Trouble(f"{path}: {error.strerror}") from None
+
+
 def need_space(directory, wanted, existing=()):
     """Says how much a benchmark takes there, and refuses what does not fit.
 
     What `existing` already holds is not needed a second time.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     fs = os.statvfs(directory)
     free = fs.f_bavail * fs.f_frsize
     there = min(sum(map(disk_use, existing)), wanted)

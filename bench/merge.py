@@ -24,6 +24,7 @@ from common import (
     file_system,
     listed,
     load_into_cache,
+    make_directory,
     mebi,
     merge_command,
     need_space,
@@ -689,7 +690,7 @@ def main():
     started = clock()
     try:
         program()
-        args.dir.mkdir(parents=True, exist_ok=True)
+        make_directory(args.dir)
         report = args.do(args)
     except Trouble as trouble:
         sys.exit(f"bench/merge.py: {trouble}")

@@ -235,6 +235,8 @@ def compare(args, report, tool, directory, place):
             remove(c.out)
         if args.remove or not on_disk:
             remove(family.path)
+        if not on_disk and not any(directory.iterdir()):
+            directory.rmdir()
     tell(args, report, place, family, mine, peers, disks, runs, same)
 
 

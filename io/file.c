@@ -195,7 +195,8 @@ enum tm_status tm_file_create(struct tm_engine *engine, int dirfd,
     enum tm_status status;
     int result;
 
-    *file = (struct tm_file){.path = path, .fd = -1, .size = size};
+    *file = (struct tm_file){
+        .path = path, .fd = -1, .is_output = true, .size = size};
     status = open_output(engine, dirfd, name, O_CREAT | O_EXCL, direct, file);
     if (status != TM_OK || size == 0)
         return status;
@@ -216,7 +217,7 @@ enum tm_status tm_file_reopen(struct tm_engine *engine, int dirfd,
                               const char *name, const char *path,
                               enum tm_direct direct, struct tm_file *file)
 {
-    *file = (struct tm_file){.path = path, .fd = -1};
+    *file = (struct tm_file){.path = path, .fd = -1, .is_output = true};
     return open_output(engine, dirfd, name, 0, direct, file);
 }
 
@@ -231,7 +232,7 @@ enum tm_status tm_file_close(struct tm_engine *engine, struct tm_file *file)
                                            .fd = file->fd,
                                        });
     file->fd = -1;
-    if (result < 0)
+    if (result < 0 && file->is_output)
         return tm_error(TM_IO_ERROR, "%s: cannot close: %s", file->path,
                         strerror(-result));
     return TM_OK;

@@ -37,6 +37,7 @@ struct tm_file {
     const char *path; /* for messages; the caller's */
     int fd;           /* -1 while closed */
     bool direct;
+    bool is_output;
     uint64_t size;
 };
 
@@ -78,8 +79,8 @@ enum tm_status tm_file_reopen(struct tm_engine *engine, int dirfd,
                               enum tm_direct direct, struct tm_file *file);
 
 /*
- * Closes the file if it is open. A failure is an error for a file that was
- * written: network file systems report lost data here.
+ * Closes the file if it is open. A failure is an error only for a file that
+ * was written: network file systems report lost data here.
  */
 enum tm_status tm_file_close(struct tm_engine *engine, struct tm_file *file);
 

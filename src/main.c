@@ -49,12 +49,8 @@ static void print_help(void)
          "taumerge --version tells how this machine will run it.");
 }
 
-static void print_isas(void)
+static void print_isas(enum tm_isa chosen)
 {
-    enum tm_isa chosen;
-
-    if (!tm_isa_choose(getenv("TAUMERGE_CPU"), &chosen))
-        chosen = TM_ISA_PORTABLE;
     printf("  kernels   %s (of", tm_isa_name(chosen));
     for (int isa = 0; isa < TM_NUM_ISAS; isa++)
         if (tm_isa_available((enum tm_isa)isa))
@@ -75,12 +71,16 @@ static void print_engine(void)
     tm_disk_close(&disk);
 }
 
-static void print_version(void)
+static enum tm_status print_version(void)
 {
     const unsigned xxhash = XXH_versionNumber();
+    enum tm_isa chosen;
+    const enum tm_status status = tm_options_isa(&chosen);
 
+    if (status != TM_OK)
+        return status;
     puts("taumerge " PACKAGE_VERSION);
-    print_isas();
+    print_isas(chosen);
     print_engine();
     printf("  libraries jansson %s, xxHash %u.%u.%u", JANSSON_VERSION,
            xxhash / 10000, xxhash / 100 % 100, xxhash % 100);
@@ -88,6 +88,7 @@ static void print_version(void)
     printf(", liburing");
 #endif
     puts("");
+    return tm_flush_stdout();
 }
 
 /*
@@ -144,10 +145,8 @@ int main(int argc, char **argv)
         print_help();
         return tm_flush_stdout();
     }
-    if (is_one_of(name, "--version", "-V")) {
-        print_version();
-        return tm_flush_stdout();
-    }
+    if (is_one_of(name, "--version", "-V"))
+        return print_version();
     for (size_t i = 0; i < NUM_COMMANDS; i++)
         if (strcmp(name, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

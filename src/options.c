@@ -313,17 +313,15 @@ static void make_tables(unsigned command, struct option *longs, char *shorts)
     *shorts = '\0';
 }
 
-static enum tm_status from_environment(struct tm_settings *settings)
+enum tm_status tm_options_isa(enum tm_isa *isa)
 {
     const char *cap = getenv("TAUMERGE_CPU");
 
-    settings->fault = getenv("TAUMERGE_FAULT");
-    if (!tm_isa_choose(cap, &settings->isa))
-        return tm_error(TM_USAGE,
-                        "TAUMERGE_CPU: '%s' is no instruction set of this "
-                        "machine",
-                        cap);
-    return TM_OK;
+    if (tm_isa_choose(cap, isa))
+        return TM_OK;
+    return tm_error(TM_USAGE,
+                    "TAUMERGE_CPU: '%s' is no instruction set of this machine",
+                    cap);
 }
 
 enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
@@ -361,7 +359,8 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
     }
     options->paths = argv + optind;
     options->num_paths = (size_t)(argc - optind);
-    return from_environment(&options->settings);
+    options->settings.fault = getenv("TAUMERGE_FAULT");
+    return tm_options_isa(&options->settings.isa);
 }
 
 void tm_options_free(struct tm_options *options)

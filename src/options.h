@@ -36,6 +36,9 @@ struct tm_options {
 enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
                                 struct tm_options *options);
 
+/* The instruction set to run with; TAUMERGE_CPU may cap it (TM_USAGE). */
+enum tm_status tm_options_isa(enum tm_isa *isa);
+
 void tm_options_free(struct tm_options *options);
 
 /* Prints the options that `command` takes, a line each, to stdout. */

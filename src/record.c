@@ -6,6 +6,7 @@
 
 #include "src/record.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -288,6 +289,9 @@ enum tm_status tm_record_read(struct tm_disk *disk, const char *path,
     *record = (struct tm_record){0};
     if (!find_places(&record->arena, path, &places))
         return tm_no_memory();
+    if (access(path, F_OK) != 0)
+        return tm_error(TM_NO_INPUT, "%s: cannot open: %s", path,
+                        strerror(errno));
     if (access(places.sums, F_OK) != 0)
         return tm_error(TM_NO_INPUT,
                         "%s: has no checksums (%s) to verify it against", path,

@@ -6,8 +6,8 @@
 
 #include "src/report.h"
 
+#include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "src/progress.h"
 
@@ -115,13 +115,22 @@ static void list_nonfinite(const struct tm_plan *plan,
                    listed - MAX_LISTED);
 }
 
+/*
+ * The most memory that was resident. Not getrusage's figure, which a process
+ * inherits: it is at least that of the parent that started it.
+ */
 static uint64_t peak_memory(void)
 {
-    struct rusage usage;
+    FILE *file = fopen("/proc/self/status", "re");
+    char line[256];
+    unsigned long long kilobytes = 0;
 
-    if (getrusage(RUSAGE_SELF, &usage) != 0)
-        return 0;
-    return (uint64_t)usage.ru_maxrss * 1024;
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "VmHWM: %llu kB", &kilobytes) == 1)
+            break;
+    if (file != NULL)
+        fclose(file);
+    return (uint64_t)kilobytes * 1024;
 }
 
 void tm_report(const struct tm_plan *plan, const struct tm_results *results,

@@ -194,7 +194,7 @@ enum tm_status tm_staging_check(struct tm_staging *staging,
     if (status != TM_OK)
         return status;
     if (stat(staging->parent, &st) != 0)
-        return tm_error(TM_CANT_CREATE, "%s: no such directory: %s",
+        return tm_error(TM_CANT_CREATE, "%s: cannot make the output there: %s",
                         staging->parent, strerror(errno));
     if (access(staging->parent, W_OK | X_OK) != 0)
         return tm_error(TM_CANT_CREATE, "%s: cannot write into it: %s",

@@ -5,12 +5,17 @@ UNIT_LIBS = libio.a libkernels.a $(CMOCKA_LIBS) $(JANSSON_LIBS) \
 unit_tests =
 
 if HAVE_CMOCKA
-unit_tests += tests/unit/test_sum tests/unit/test_engine
+unit_tests += tests/unit/test_sum tests/unit/test_engine \
+	tests/unit/test_json tests/unit/test_unit
 tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
 	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_sum_LDADD = $(UNIT_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c
 tests_unit_test_engine_LDADD = $(UNIT_LIBS)
+tests_unit_test_json_SOURCES = tests/unit/test_json.c tests/unit/unit.h
+tests_unit_test_json_LDADD = $(UNIT_LIBS)
+tests_unit_test_unit_SOURCES = tests/unit/test_unit.c tests/unit/unit.h
+tests_unit_test_unit_LDADD = libtaumerge.a $(UNIT_LIBS)
 endif
 
 check_PROGRAMS += $(unit_tests)
@@ -18,8 +23,19 @@ check_PROGRAMS += $(unit_tests)
 EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/checkpoints.py tests/conftest.py tests/program.py \
 	tests/reference.py tests/test_bad.py tests/test_cli.py \
-	tests/test_faults.py tests/test_layout.py tests/test_merge.py \
+	tests/test_faults.py tests/test_fuzz.py tests/test_layout.py \
+	tests/test_merge.py \
 	tests/test_reference.py tests/test_same_bytes.py \
-	tests/test_source.py tests/test_unit.py
+	tests/test_source.py tests/test_torture.py tests/test_unit.py
+
+# Preloaded into the program by tests/test_torture.py. No part of the program,
+# so without sanitizers also where it has them.
+check-programs: tests/unit/failalloc.so
+tests/unit/failalloc.so: tests/unit/failalloc.c
+	@$(MKDIR_P) tests/unit
+	$(AM_V_CCLD)$(CC) $(CPPFLAGS) $(CFLAGS) -Wall -Wextra -shared -fPIC \
+		-o $@ $(srcdir)/tests/unit/failalloc.c -ldl
+CLEANFILES += tests/unit/failalloc.so
+EXTRA_DIST += tests/unit/failalloc.c
 
 include tests/fuzz/local.mk

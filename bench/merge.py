@@ -496,7 +496,7 @@ def time_merges(args, cases, on_tmpfs, what):
     do_rounds(1, contenders, lambda: None)
     found = do_rounds(args.rounds, contenders, lambda: None)
     found = {n: found[f"{n} {what}"] for n, _ in cases}
-    if args.remove or on_tmpfs:
+    if on_tmpfs:  # memory is short
         for family in families:
             remove(family.path)
     return found
@@ -574,8 +574,6 @@ def planning(args, report, family):
     report.line("")
     report.target("planning, seconds", spread.median, 2)
     report.note("plan", spread.data())
-    if args.remove:
-        remove(family.path)
 
 
 # --- the command line ------------------------------------------------------
@@ -691,7 +689,11 @@ def main():
     try:
         program()
         make_directory(args.dir)
-        report = args.do(args)
+        try:
+            report = args.do(args)
+        finally:
+            if args.remove:
+                models.remove_used()
     except Trouble as trouble:
         sys.exit(f"bench/merge.py: {trouble}")
     except KeyboardInterrupt:

@@ -160,6 +160,15 @@ def write_sparse(path, shapes):
         f.truncate(len(head) + count_bytes(shapes))
 
 
+# Directories of this run, whether made or found.
+used = set()
+
+
+def remove_used():
+    for path in used:
+        remove(path)
+
+
 class Family:
     """A base and fine-tunes of it in one directory, made when missing."""
 
@@ -191,6 +200,7 @@ class Family:
 
     def make(self):
         """Makes what is not there; returns itself."""
+        used.add(self.path)
         if self.made():
             return self
         say(f"making {self.path}")

@@ -233,7 +233,7 @@ def compare(args, report, tool, directory, place):
     finally:
         for c in [mine, *peers, *disks]:
             remove(c.out)
-        if args.remove or not on_disk:
+        if not on_disk:
             remove(family.path)
         if not on_disk and not any(directory.iterdir()):
             directory.rmdir()

@@ -167,10 +167,27 @@ enum tm_status tm_json_end(struct tm_json_text *text)
     return TM_OK;
 }
 
+static void flush(struct tm_json_writer *writer)
+{
+    if (writer->filled > 0 && !writer->failed &&
+        !writer->sink(writer->context, writer->buffer, writer->filled))
+        writer->failed = true;
+    writer->filled = 0;
+}
+
 static void put(struct tm_json_writer *writer, const char *text)
 {
-    if (!writer->failed && !writer->sink(writer->context, text, strlen(text)))
+    const size_t length = strlen(text);
+
+    if (length > sizeof(writer->buffer) - writer->filled)
+        flush(writer);
+    if (length <= sizeof(writer->buffer)) {
+        memcpy(writer->buffer + writer->filled, text, length);
+        writer->filled += length;
+    } else if (!writer->failed &&
+               !writer->sink(writer->context, text, length)) {
         writer->failed = true;
+    }
 }
 
 static void put_escaped(struct tm_json_writer *writer, const char *text)
@@ -265,8 +282,11 @@ void tm_json_finish(struct tm_json_writer *writer, char close)
         start_line(writer);
     put(writer, text);
     writer->has_members = true;
-    if (writer->depth == 0 && !writer->compact)
-        put(writer, "\n");
+    if (writer->depth == 0) {
+        if (!writer->compact)
+            put(writer, "\n");
+        flush(writer);
+    }
 }
 
 void tm_json_string(struct tm_json_writer *writer, const char *key,

@@ -66,7 +66,8 @@ typedef bool tm_json_sink(void *context, const char *text, size_t length);
 /*
  * A document in the making. Members and elements are written in the order of
  * the calls, one a line and indented, unless `compact`. `key` is NULL inside
- * arrays and for the outermost value. After a failure (of the sink or of
+ * arrays and for the outermost value, whose end brings all of it to the sink.
+ * After a failure (of the sink or of
  * memory) the calls do nothing and `failed` is set.
  */
 struct tm_json_writer {
@@ -77,6 +78,8 @@ struct tm_json_writer {
     /* private: */
     unsigned depth;
     bool has_members;
+    size_t filled;
+    char buffer[4096]; /* a document is many small pieces */
 };
 
 void tm_json_begin(struct tm_json_writer *writer, const char *key, char open);

@@ -389,9 +389,11 @@ static void test_positions(void **state)
 
 /* --- writing -------------------------------------------------------------*/
 
+#define PAPER 40000
+
 /* A sink that takes `room` bytes and then no more. */
 struct paper {
-    char text[1024];
+    char text[PAPER];
     size_t length;
     size_t room;
     unsigned refusals;
@@ -494,10 +496,53 @@ static void test_writing_one_value(void **state)
     tm_json_begin(&writer, NULL, '{');
     tm_json_finish(&writer, '}');
     assert_string_equal(paper.text, "{}\n");
+}
 
-    writer = begin_writing(&paper, 1000, true);
-    tm_json_string(&writer, NULL, "a");
-    assert_string_equal(paper.text, "\"a\"");
+/* More than any buffer inside, in pieces small and large. */
+static void write_much(struct tm_json_writer *w)
+{
+    static char large[9000];
+
+    memset(large, '7', sizeof(large) - 1);
+    tm_json_begin(w, NULL, '[');
+    for (unsigned i = 0; i < 3000; i++)
+        tm_json_integer(w, NULL, i);
+    tm_json_raw(w, NULL, large);
+    tm_json_string(w, NULL, large);
+    tm_json_finish(w, ']');
+}
+
+static void test_writing_much(void **state)
+{
+    struct paper *paper = malloc(sizeof(*paper));
+    struct tm_json_writer writer;
+    char *whole = malloc(PAPER), *end = whole;
+    size_t length;
+
+    (void)state;
+    assert_true(paper != NULL && whole != NULL);
+    *end++ = '[';
+    for (unsigned i = 0; i < 3000; i++)
+        end += sprintf(end, "%u,", i);
+    memset(end, '7', 8999);
+    memcpy(end + 8999, ",\"", 2);
+    memset(end + 9001, '7', 8999);
+    memcpy(end + 18000, "\"]", 3);
+    length = strlen(whole);
+
+    writer = begin_writing(paper, PAPER - 1, true);
+    write_much(&writer);
+    assert_false(writer.failed);
+    assert_string_equal(paper->text, whole);
+    for (size_t room = 0; room < length; room += 997) {
+        writer = begin_writing(paper, room, true);
+        write_much(&writer);
+        assert_true(writer.failed);
+        assert_int_equal(paper->refusals, 1);
+        assert_memory_equal(paper->text, whole, paper->length);
+    }
+    free(whole);
+    free(paper);
 }
 
 /* What was written reads back as what was meant. */
@@ -603,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_positions),
         cmocka_unit_test(test_writing),
         cmocka_unit_test(test_writing_one_value),
+        cmocka_unit_test(test_writing_much),
         cmocka_unit_test(test_written_is_read),
         cmocka_unit_test(test_full_sink),
         cmocka_unit_test(test_what_json_lacks),

@@ -445,9 +445,26 @@ static const struct tm_read *find_read(const struct tm_unit *unit,
     return NULL;
 }
 
-/* The bytes of each tile are read, and lie where `places` says. */
+/* Notes the blocks of the slot that `bytes` from `place` on lie in. */
+static void note_blocks(unsigned char *used, uint64_t place, uint64_t bytes)
+{
+    const uint64_t last = (place + bytes - 1) / TM_BLOCK;
+
+    for (uint64_t block = place / TM_BLOCK; block <= last; block++)
+        used[block] = 1;
+}
+
+/*
+ * The bytes of each tile are read, and lie where `places` says. No block is
+ * read that no tile needs.
+ */
 static void check_places(const struct sample *s, const struct tm_unit *unit)
 {
+    const uint64_t blocks = unit->slot_bytes / TM_BLOCK;
+    unsigned char *used = allocate(blocks);
+
+    memset(used, 0, blocks);
+    note_blocks(used, 0, unit->end - unit->begin);
     for (size_t i = 0; i < unit->num_tiles * s->plan.width; i++) {
         const struct tm_tile *tile = &unit->tiles[i / s->plan.width];
         const struct tm_source *source =
@@ -464,7 +481,10 @@ static void check_places(const struct sample *s, const struct tm_unit *unit)
         assert_int_equal(read->offset + skipped,
                          source->offset + tile->first * size);
         assert_true(skipped + tile->count * size <= read->need);
+        note_blocks(used, unit->places[i], tile->count * size);
     }
+    assert_true(memchr(used, 0, blocks) == NULL);
+    free(used);
 }
 
 static void check_unit(const struct sample *s, const struct tm_unit *unit,

@@ -82,6 +82,24 @@ struct reading {
     uint32_t shard;
 };
 
+/* Room for `count` tensors more. */
+static bool reserve(struct tm_checkpoint *c, size_t count)
+{
+    size_t capacity = c->capacity > 0 ? c->capacity : 64;
+    struct tm_tensor *tensors;
+
+    if (c->capacity - c->num_tensors >= count)
+        return true;
+    while (capacity - c->num_tensors < count)
+        capacity *= 2;
+    tensors = realloc(c->tensors, capacity * sizeof(*tensors));
+    if (tensors == NULL)
+        return false;
+    c->tensors = tensors;
+    c->capacity = capacity;
+    return true;
+}
+
 static enum tm_status add_tensor(void *context,
                                  const struct tm_header_tensor *from)
 {
@@ -90,16 +108,8 @@ static enum tm_status add_tensor(void *context,
     struct tm_tensor *tensor;
     uint64_t *shape;
 
-    if (c->num_tensors == c->capacity) {
-        const size_t capacity = c->capacity > 0 ? 2 * c->capacity : 64;
-        struct tm_tensor *tensors =
-            realloc(c->tensors, capacity * sizeof(*tensors));
-
-        if (tensors == NULL)
-            return tm_no_memory();
-        c->tensors = tensors;
-        c->capacity = capacity;
-    }
+    if (!reserve(c, 1))
+        return tm_no_memory();
     tensor = &c->tensors[c->num_tensors];
     shape = tm_arena_alloc(&c->arena, from->ndim * sizeof(*shape));
     *tensor = (struct tm_tensor){
@@ -168,9 +178,8 @@ static enum tm_status check_tiling(const struct tm_checkpoint *c,
 
         if (tensor->offset != end)
             return tm_error(
-                TM_BAD_DATA,
-                "%s: tensor '%s': begins at byte %llu, %s %llu", shard->path,
-                tensor->name, (unsigned long long)tensor->offset,
+                TM_BAD_DATA, "%s: tensor '%s': begins at byte %llu, %s %llu",
+                shard->path, tensor->name, (unsigned long long)tensor->offset,
                 tensor->offset > end ? "the one before it ends at"
                                      : "inside one that ends at",
                 (unsigned long long)end);
@@ -184,26 +193,69 @@ static enum tm_status check_tiling(const struct tm_checkpoint *c,
     return TM_OK;
 }
 
-static enum tm_status parse_header(struct tm_checkpoint *c, size_t number)
+/* The shard of `like` that has the same header, or NULL. */
+static const struct tm_shard *find_same(const struct tm_checkpoint *like,
+                                        const struct tm_shard *shard)
+{
+    for (size_t i = 0; like != NULL && i < like->num_shards; i++)
+        if (like->shards[i].header_length == shard->header_length &&
+            memcmp(&like->shards[i].header_digest, &shard->header_digest,
+                   sizeof(shard->header_digest)) == 0)
+            return &like->shards[i];
+    return NULL;
+}
+
+/* Takes over what the same header of another checkpoint says. */
+static enum tm_status take_over(struct tm_checkpoint *c, size_t number,
+                                const struct tm_checkpoint *like,
+                                const struct tm_shard *same)
+{
+    struct tm_shard *shard = &c->shards[number];
+
+    if (!reserve(c, same->count))
+        return tm_no_memory();
+    for (size_t i = 0; i < same->count; i++) {
+        struct tm_tensor *tensor = &c->tensors[c->num_tensors++];
+
+        *tensor = like->tensors[same->first + i];
+        tensor->shard = (uint32_t)number;
+    }
+    shard->metadata = same->metadata;
+    return TM_OK;
+}
+
+static enum tm_status parse_text(struct tm_checkpoint *c, size_t number)
 {
     struct tm_shard *shard = &c->shards[number];
     struct reading reading = {.checkpoint = c, .shard = (uint32_t)number};
     const struct tm_header_visitor visitor = {
         .context = &reading, .tensor = add_tensor, .metadata = add_metadata};
-    enum tm_status status;
 
     shard->metadata_end = &shard->metadata;
-    shard->first = c->num_tensors;
-    shard->data_start = 8 + shard->header_length;
-    status = tm_safetensors_parse(
+    return tm_safetensors_parse(
         shard->path, shard->header, shard->header_length,
         shard->identity.size - shard->data_start, &visitor);
+}
+
+static enum tm_status parse_header(struct tm_checkpoint *c, size_t number,
+                                   const struct tm_checkpoint *like)
+{
+    struct tm_shard *shard = &c->shards[number];
+    const struct tm_shard *same;
+    enum tm_status status;
+
+    shard->first = c->num_tensors;
+    shard->data_start = 8 + shard->header_length;
+    shard->header_digest = tm_digest_of(shard->header, shard->header_length);
+    same = find_same(like, shard);
+    status =
+        same != NULL ? take_over(c, number, like, same) : parse_text(c, number);
     free(shard->header);
     shard->header = NULL;
     if (status != TM_OK)
         return status;
     shard->count = c->num_tensors - shard->first;
-    if (shard->count > 0)
+    if (shard->count > 0 && same == NULL)
         qsort(c->tensors + shard->first, shard->count, sizeof(*c->tensors),
               compare_tensors);
     return check_tiling(c, shard);
@@ -246,13 +298,14 @@ static void free_index(struct tm_checkpoint *c)
     c->index = NULL;
 }
 
-enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint)
+enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint,
+                                           const struct tm_checkpoint *like)
 {
     struct tm_checkpoint *c = checkpoint;
     enum tm_status status = TM_OK;
 
     for (size_t i = 0; i < c->num_shards; i++) {
-        const enum tm_status own = parse_header(c, i);
+        const enum tm_status own = parse_header(c, i, like);
 
         if (own != TM_OK)
             status = own;
@@ -277,7 +330,7 @@ enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
     if (status == TM_OK)
         status = tm_checkpoint_read_headers(disk, checkpoint);
     if (status == TM_OK)
-        status = tm_checkpoint_parse_headers(checkpoint);
+        status = tm_checkpoint_parse_headers(checkpoint, NULL);
     return status;
 }
 
@@ -302,7 +355,7 @@ enum tm_status tm_checkpoint_from_header(const char *text, size_t length,
     if (shard->header == NULL)
         return tm_no_memory();
     memcpy(shard->header, text, length);
-    return tm_checkpoint_parse_headers(c);
+    return tm_checkpoint_parse_headers(c, NULL);
 }
 
 void tm_checkpoint_close(struct tm_checkpoint *checkpoint)

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "io/arena.h"
+#include "io/digest.h"
 #include "io/file.h"
 #include "io/transfer.h"
 #include "kernels/dtype.h"
@@ -60,6 +61,7 @@ struct tm_shard {
     struct tm_metadata **metadata_end;
     char *header;
     size_t header_length;
+    struct tm_digest header_digest;
 };
 
 struct tm_checkpoint {
@@ -84,9 +86,16 @@ enum tm_status tm_checkpoint_find(struct tm_disk *disk, const char *path,
 enum tm_status tm_checkpoint_parse_index(struct tm_checkpoint *checkpoint);
 enum tm_status tm_checkpoint_read_headers(struct tm_disk *disk,
                                           struct tm_checkpoint *checkpoint);
-enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint);
 
-/* All four steps. */
+/*
+ * Shards whose header is byte for byte one of those of `like` (may be NULL)
+ * are taken over from it instead of parsed: the fine-tunes of a base mostly
+ * are. `like` must then outlive the checkpoint.
+ */
+enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint,
+                                           const struct tm_checkpoint *like);
+
+/* All four steps, like nothing else. */
 enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
                                   struct tm_checkpoint *checkpoint);
 

@@ -313,6 +313,19 @@ static void make_tables(unsigned command, struct option *longs, char *shorts)
     *shorts = '\0';
 }
 
+/* What getopt_long could make nothing of; `word` is where it stood. */
+static enum tm_status bad_option(const char *command, const char *word)
+{
+    if (strncmp(word, "--", 2) != 0 && optopt != 0)
+        return tm_error(TM_USAGE,
+                        "-%c: no such option (see taumerge %s --help)", optopt,
+                        command);
+    if (optopt != 0)
+        return tm_error(TM_USAGE, "%s: takes no argument", word);
+    return tm_error(TM_USAGE, "%s: no such option (see taumerge %s --help)",
+                    word, command);
+}
+
 enum tm_status tm_options_isa(enum tm_isa *isa)
 {
     const char *cap = getenv("TAUMERGE_CPU");
@@ -349,10 +362,7 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
             return tm_error(TM_USAGE, "%s: needs an argument",
                             argv[optind - 1]);
         if (code == '?')
-            return tm_error(TM_USAGE,
-                            "%s: no such option of %s (see %s "
-                            "--help)",
-                            argv[optind - 1], argv[0], argv[0]);
+            return bad_option(argv[0], argv[optind - 1]);
         status = set(options, code, optarg, &has_weight);
         if (status != TM_OK)
             return status;

@@ -243,7 +243,8 @@ static enum tm_status parse_index(struct opening *opening)
 
 static enum tm_status parse_headers(struct opening *opening)
 {
-    return tm_checkpoint_parse_headers(&opening->checkpoint);
+    return tm_checkpoint_parse_headers(&opening->checkpoint,
+                                       &opening->plan->base);
 }
 
 static enum tm_status add_files(struct opening *opening)

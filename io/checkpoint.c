@@ -184,6 +184,12 @@ static enum tm_status check_tiling(const struct tm_checkpoint *c,
                                      : "inside one that ends at",
                 (unsigned long long)end);
         end += tensor->bytes;
+        if (end > shard->identity.size)
+            return tm_error(TM_BAD_DATA,
+                            "%s: tensor '%s': ends at byte %llu, the file at "
+                            "%llu",
+                            shard->path, tensor->name, (unsigned long long)end,
+                            (unsigned long long)shard->identity.size);
     }
     if (end != shard->identity.size)
         return tm_error(TM_BAD_DATA,

@@ -66,10 +66,9 @@ typedef bool tm_json_sink(void *context, const char *text, size_t length);
 /*
  * A document in the making. Members and elements are written in the order of
  * the calls, one a line and indented, unless `compact`. `key` is NULL inside
- * arrays and for the outermost value, an object or array whose end brings all of
- * it to the sink.
- * After a failure (of the sink or of
- * memory) the calls do nothing and `failed` is set.
+ * arrays and for the outermost value, an object or array, whose end brings
+ * all of it to the sink. After a failure (of the sink or of memory) the calls
+ * do nothing and `failed` is set.
  */
 struct tm_json_writer {
     tm_json_sink *sink;

@@ -557,7 +557,7 @@ def planning(args, report, family):
     """
     need_space(args.dir, family.bytes, [family.path])
     family.make()
-    argv = [program(), "plan", "--json", "-b", family.base]
+    argv = [program(), "plan", "-b", family.base]
     for vector in family.vectors:
         argv += ["-t", vector]
     argv += ["-o", family.path / "out"]

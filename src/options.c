@@ -79,7 +79,8 @@ static const struct option_line {
 
 /* --- values --------------------------------------------------------------*/
 
-bool tm_parse_size(const char *text, uint64_t *size)
+/* Digits with K M G T (powers of 1024) or KB ... (powers of 1000). */
+static bool parse_size(const char *text, uint64_t *size)
 {
     static const char letters[] = "KMGT";
     uint64_t number, scale = 1;
@@ -187,7 +188,7 @@ static enum tm_status set_threads(struct tm_settings *s, const char *text)
 static enum tm_status set_size(uint64_t *target, const char *option,
                                const char *text)
 {
-    if (!tm_parse_size(text, target) || *target == 0)
+    if (!parse_size(text, target) || *target == 0)
         return bad_value(option, text, "a size like 512M or 5GB");
     return TM_OK;
 }

@@ -44,7 +44,4 @@ void tm_options_free(struct tm_options *options);
 /* Prints the options that `command` takes, a line each, to stdout. */
 void tm_options_print(unsigned command);
 
-/* A size: digits with K M G T (powers of 1024) or KB ... (of 1000). */
-bool tm_parse_size(const char *text, uint64_t *size);
-
 #endif

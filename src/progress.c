@@ -49,7 +49,7 @@ const char *tm_size_text(uint64_t bytes, char text[TM_SIZE_TEXT])
     return text;
 }
 
-const char *tm_stage_name(enum tm_stage stage)
+static const char *stage_name(enum tm_stage stage)
 {
     static const char *const names[] = {"read", "compute", "write"};
 
@@ -152,7 +152,7 @@ static void write_numbers(const struct tm_progress *p, double now,
              tm_size_text(p->read_total + p->write_total, total),
              p->read_rate / 1e9, p->write_rate / 1e9,
              time_text(time_left(p, now, share), left),
-             tm_stage_name(tm_progress_limit(p)));
+             stage_name(tm_progress_limit(p)));
 }
 
 static size_t terminal_width(void)
@@ -205,7 +205,7 @@ static void show_json(const struct tm_progress *p, double now, uint64_t read,
     tm_json_real(&writer, "write_bytes_per_second", p->write_rate);
     if (left >= 0)
         tm_json_real(&writer, "seconds_left", left);
-    tm_json_string(&writer, "limit", tm_stage_name(tm_progress_limit(p)));
+    tm_json_string(&writer, "limit", stage_name(tm_progress_limit(p)));
     tm_json_finish(&writer, '}');
     fputc('\n', stderr);
     fflush(stderr);

@@ -49,8 +49,6 @@ void tm_progress_finish(struct tm_progress *progress, uint64_t read,
 /* The stage that most of the time went to. */
 enum tm_stage tm_progress_limit(const struct tm_progress *progress);
 
-const char *tm_stage_name(enum tm_stage stage);
-
 /* "1.5 GB", powers of 1000. */
 #define TM_SIZE_TEXT 32
 const char *tm_size_text(uint64_t bytes, char text[TM_SIZE_TEXT]);

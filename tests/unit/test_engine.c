@@ -551,9 +551,10 @@ static int call_in(struct tm_engine *engine, enum tm_call_kind kind, int dirfd,
 /* A new directory, as a descriptor; its path goes to `path`. */
 static int make_dir(char *path)
 {
+    static const char template[] = "test_engine.XXXXXX";
     int fd;
 
-    strcpy(path, "test_engine.XXXXXX");
+    memcpy(path, template, sizeof(template));
     assert_non_null(mkdtemp(path));
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);

@@ -523,7 +523,7 @@ static void test_writing_much(void **state)
     assert_true(paper != NULL && whole != NULL);
     *end++ = '[';
     for (unsigned i = 0; i < 3000; i++)
-        end += sprintf(end, "%u,", i);
+        end += snprintf(end, 8, "%u,", i);
     memset(end, '7', 8999);
     memcpy(end + 8999, ",\"", 2);
     memset(end + 9001, '7', 8999);

@@ -114,6 +114,9 @@ static enum tm_status check_existing(const struct tm_staging *s,
 
         if (errno == ENOENT && lstat(s->out, &link) != 0)
             return TM_OK;
+        if (errno == ENOENT)
+            return tm_error(TM_CANT_CREATE,
+                            "%s: exists, as a link that leads nowhere", s->out);
         return tm_error(TM_CANT_CREATE, "%s: cannot look at it: %s", s->out,
                         strerror(errno));
     }

@@ -35,7 +35,8 @@ struct check {
     struct tm_progress progress;
 };
 
-static enum tm_status note_damage(struct check *check, const char *file,
+static enum tm_status note_damage(struct check *check,
+                                  const struct tm_recorded_file *file,
                                   const char *tensor, const char *cause)
 {
     struct damage *damage =
@@ -43,14 +44,13 @@ static enum tm_status note_damage(struct check *check, const char *file,
 
     if (damage == NULL)
         return tm_no_memory();
-    *damage = (struct damage){file, tensor, cause, NULL};
+    *damage = (struct damage){file->name, tensor, cause, NULL};
     *check->damage_end = damage;
     check->damage_end = &damage->next;
     if (tensor != NULL)
-        tm_error(TM_BAD_DATA, "%s/%s: tensor '%s': %s", check->path, file,
-                 tensor, cause);
+        tm_error(TM_BAD_DATA, "%s: tensor '%s': %s", file->path, tensor, cause);
     else
-        tm_error(TM_BAD_DATA, "%s/%s: %s", check->path, file, cause);
+        tm_error(TM_BAD_DATA, "%s: %s", file->path, cause);
     return TM_OK;
 }
 
@@ -81,14 +81,14 @@ static enum tm_status name_tensors(struct check *check,
         if (extents[i].is_complete &&
             same(&extents[i].digest, &tensors[i].digest))
             continue;
-        status = note_damage(check, file->name, tensors[i].name,
+        status = note_damage(check, file, tensors[i].name,
                              extents[i].is_complete
                                  ? "has changed since it was written"
                                  : "the file ends before it does");
         named++;
     }
     if (named == 0 && status == TM_OK)
-        status = note_damage(check, file->name, NULL,
+        status = note_damage(check, file, NULL,
                              count > 0 ? "has changed outside its tensors"
                                        : "has changed since it was written");
     return status;
@@ -111,11 +111,11 @@ static enum tm_status check_file(struct check *check,
                                         .bytes = tensors[i].bytes};
     if (stat(file->path, &st) != 0) {
         free(extents);
-        return note_damage(check, file->name, NULL, "is missing");
+        return note_damage(check, file, NULL, "is missing");
     }
     if (!S_ISREG(st.st_mode)) {
         free(extents);
-        return note_damage(check, file->name, NULL, "is no regular file");
+        return note_damage(check, file, NULL, "is no regular file");
     }
     check->bytes += (uint64_t)st.st_size;
     status =

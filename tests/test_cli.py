@@ -652,6 +652,17 @@ def test_verify_finds_missing_longer_and_shorter_files(copy):
             file.write_bytes(data)
 
 
+def test_verify_of_one_file_names_it_once(tmp_path, family):
+    """It was shown as a file inside itself."""
+    file = checkpoints.files_of(family.base_path)[0]
+    out = tmp_path / "out.safetensors"
+    program.merge(file, [(file, 0.5)], out)
+    flip(out, out.stat().st_size - 1)
+    result = run("verify", out)
+    assert result.status == DATA
+    assert result.err.startswith(f"taumerge: {out}: tensor '")
+
+
 def test_verify_lists_all_damage(copy):
     files = checkpoints.files_of(copy)
     for file in files:

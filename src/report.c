@@ -138,14 +138,13 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
 {
     const struct counts c = count(plan, results);
     const double moved = (double)(results->bytes_read + results->bytes_written);
-    const char *limit = "reading";
+    static const char *const limits[] = {[TM_STAGE_READ] = "reading",
+                                         [TM_STAGE_COMPUTE] = "computing",
+                                         [TM_STAGE_WRITE] = "writing"};
     char read[TM_SIZE_TEXT], written[TM_SIZE_TEXT], memory[TM_SIZE_TEXT];
 
-    if (results->computing > results->reading &&
-        results->computing > results->writing)
-        limit = "computing";
-    else if (results->writing > results->reading)
-        limit = "writing";
+    tm_note("inputs opened: %zu past the page cache, %zu through it",
+            results->files_direct, results->files_buffered);
     list_copies(plan);
     list_left_out(plan);
     list_nonfinite(plan, results);
@@ -158,6 +157,6 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
             "memory %s",
             out, tm_size_text(results->bytes_read, read),
             tm_size_text(results->bytes_written, written), results->seconds,
-            results->seconds > 0 ? moved / results->seconds / 1e9 : 0, limit,
-            tm_size_text(peak_memory(), memory));
+            results->seconds > 0 ? moved / results->seconds / 1e9 : 0,
+            limits[results->limit], tm_size_text(peak_memory(), memory));
 }

@@ -14,6 +14,7 @@
 #include "io/digest.h"
 #include "kernels/sum.h"
 #include "src/plan.h"
+#include "src/progress.h"
 
 struct tm_results {
     struct tm_digest *shards;  /* one for each output shard */
@@ -24,9 +25,8 @@ struct tm_results {
     uint64_t bytes_read;        /* of tensors, each byte once */
     uint64_t bytes_written;
     double seconds;
-    /* Share of the time that the run waited for each stage. */
-    double reading, computing, writing;
-    size_t files_direct; /* input files that were read past the page cache */
+    enum tm_stage limit; /* what the run mostly waited for */
+    size_t files_direct; /* openings of inputs past the page cache */
     size_t files_buffered;
 };
 

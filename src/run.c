@@ -48,8 +48,8 @@ struct run {
 /* --- memory --------------------------------------------------------------*/
 
 /*
- * One mapping for all buffers. Huge pages spare the TLB and the pinning of
- * direct I/O; touching them now keeps page faults out of the run.
+ * One mapping for all buffers. Huge pages spare the TLB, page faults and the
+ * pinning of direct I/O.
  */
 static enum tm_status make_pool(struct run *run)
 {
@@ -430,8 +430,9 @@ static void complete(struct run *run, struct tm_transfer *transfer)
 /* Which stage the others wait for: the one that most slots are in. */
 static enum tm_stage slowest_stage(struct run *run)
 {
-    const size_t busy = run->reading + run->writing;
-    const size_t computing = run->plan->budget.slots - run->idle.count - busy;
+    const size_t elsewhere =
+        run->idle.count + run->reading + run->writing + (run->waiting != NULL);
+    const size_t computing = run->plan->budget.slots - elsewhere;
 
     if (computing >= run->reading && computing >= run->writing)
         return TM_STAGE_COMPUTE;
@@ -523,19 +524,13 @@ static void run_team(struct run *run)
 static void note_results(struct run *run)
 {
     struct tm_results *results = run->pipeline.results;
-    const double *waits = run->progress.waits;
-    const double sum = waits[0] + waits[1] + waits[2];
 
     results->bytes_read = run->bytes_read;
     results->bytes_written = run->bytes_written;
     results->seconds = tm_clock() - run->progress.started;
+    results->limit = tm_progress_limit(&run->progress);
     results->files_direct = run->inputs.num_direct;
     results->files_buffered = run->inputs.num_buffered;
-    if (sum <= 0)
-        return;
-    results->reading = waits[TM_STAGE_READ] / sum;
-    results->computing = waits[TM_STAGE_COMPUTE] / sum;
-    results->writing = waits[TM_STAGE_WRITE] / sum;
 }
 
 enum tm_status tm_run(const struct tm_plan *plan,

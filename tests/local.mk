@@ -26,7 +26,7 @@ EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/test_faults.py tests/test_fuzz.py tests/test_layout.py \
 	tests/test_merge.py \
 	tests/test_reference.py tests/test_same_bytes.py \
-	tests/test_source.py tests/test_torture.py tests/test_unit.py
+	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py
 
 # Preloaded into the program by tests/test_torture.py. No part of the program,
 # so without sanitizers also where it has them.

@@ -4,6 +4,7 @@ they are read: what happens once in a large merge, here in a small one."""
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_an_input_that_is_touched_while_it_is_read(big_tmp):
     """Its size is the same and no read fails: only its time tells."""
     size = program.scaled(3 << 30, 256 << 20)
     header = {
-        "w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
+        "w": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}
     }
     text = json.dumps(header).encode()
     paths = [big_tmp / f"{name}.safetensors" for name in "bt"]
@@ -73,6 +74,7 @@ def test_an_input_that_is_touched_while_it_is_read(big_tmp):
         *program.merge_args(paths[0], [(paths[1], 0.5)], out)
     )
     assert program.wait_for(program.sibling(out).exists)
+    time.sleep(0.1)  # all files are open by now: the last look has to see it
     os.utime(paths[1], (1, 1))
     _, err = running.communicate(timeout=program.PATIENCE)
     assert running.returncode == program.IO_ERROR, err

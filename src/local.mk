@@ -34,5 +34,4 @@ libtaumerge_a_SOURCES = \
 
 bin_PROGRAMS += taumerge
 taumerge_SOURCES = src/main.c
-taumerge_LDADD = libtaumerge.a libio.a libkernels.a $(JANSSON_LIBS) \
-	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm
+taumerge_LDADD = libtaumerge.a libio.a libkernels.a $(IO_LIBS)

@@ -1,7 +1,6 @@
 # Unit tests are programs (cmocka); tests/ as a whole is run by pytest, which
 # runs them too. `make check` builds them and runs everything.
-UNIT_LIBS = libio.a libkernels.a $(CMOCKA_LIBS) $(JANSSON_LIBS) \
-	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm
+UNIT_LIBS = libio.a libkernels.a $(CMOCKA_LIBS) $(IO_LIBS)
 unit_tests =
 
 if HAVE_CMOCKA

@@ -10,8 +10,7 @@
 #     mkdir /tmp/found
 #     tests/fuzz/fuzz_header -max_total_time=180 \
 #         -dict=tests/fuzz/json.dict /tmp/found tests/fuzz/corpus/header
-FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(JANSSON_LIBS) \
-	$(XXHASH_LIBS) $(LIBURING_LIBS) -lm
+FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(IO_LIBS)
 
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
 	tests/fuzz/replay_command_line

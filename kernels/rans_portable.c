@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rans_portable: the kernels in plain C, and the last group of a chunk for all
+ * instruction sets. The functions that do the work take the kind of words as
+ * an argument and are inlined where it is a constant.
+ */
+#include <string.h>
+
+#include "kernels/rans_kernels.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* Of the raw bits, the lowest WHOLE go into the stream as they are. */
+#define WHOLE 16
+
+/* --- words ---------------------------------------------------------------- */
+
+ALWAYS_INLINE unsigned word_bits(enum tm_rans_kind kind)
+{
+    return kind == TM_RANS_F32 ? 32 : 16;
+}
+
+ALWAYS_INLINE unsigned direct_bits(enum tm_rans_kind kind)
+{
+    return kind == TM_RANS_F32 ? 3 : 5;
+}
+
+ALWAYS_INLINE unsigned sub_bits(enum tm_rans_kind kind)
+{
+    return kind == TM_RANS_F32 ? 2 : 3;
+}
+
+ALWAYS_INLINE uint32_t load_word(enum tm_rans_kind kind, const void *p,
+                                 size_t i)
+{
+    uint32_t wide;
+    uint16_t narrow;
+
+    if (kind == TM_RANS_F32) {
+        memcpy(&wide, (const char *)p + 4 * i, 4);
+        return wide;
+    }
+    memcpy(&narrow, (const char *)p + 2 * i, 2);
+    return narrow;
+}
+
+ALWAYS_INLINE void store_word(enum tm_rans_kind kind, void *p, size_t i,
+                              uint32_t word)
+{
+    uint16_t narrow = (uint16_t)word;
+
+    if (kind == TM_RANS_F32)
+        memcpy((char *)p + 4 * i, &word, 4);
+    else
+        memcpy((char *)p + 2 * i, &narrow, 2);
+}
+
+ALWAYS_INLINE unsigned exponent(enum tm_rans_kind kind, uint32_t word)
+{
+    if (kind == TM_RANS_F32)
+        return word >> 23 & 255;
+    return kind == TM_RANS_BF16 ? word >> 7 & 255 : word >> 10 & 31;
+}
+
+/* Between sign and magnitude and the order on the number line, both ways. */
+ALWAYS_INLINE uint32_t order(enum tm_rans_kind kind, uint32_t word)
+{
+    uint32_t sign = word >> (word_bits(kind) - 1);
+
+    return word ^ ((0u - sign) & ((1u << (word_bits(kind) - 1)) - 1));
+}
+
+ALWAYS_INLINE unsigned class_of(enum tm_rans_kind kind, uint32_t base,
+                                unsigned top, unsigned classes)
+{
+    unsigned e = exponent(kind, base);
+    unsigned below = top > e ? top - e : 0;
+
+    return below < classes ? below : classes - 1;
+}
+
+/* The word of a group that state j codes. */
+ALWAYS_INLINE unsigned word_of(enum tm_rans_kind kind, unsigned j)
+{
+    return kind == TM_RANS_F32 ? j / 2 + j % 2 * 16 : j;
+}
+
+/* --- tokens --------------------------------------------------------------- */
+
+struct token {
+    unsigned token, raw_bits;
+    uint32_t magnitude; /* has the raw bits at its end */
+};
+
+ALWAYS_INLINE struct token token_of(enum tm_rans_kind kind, uint32_t base,
+                                    uint32_t tuned)
+{
+    unsigned n = word_bits(kind), b = sub_bits(kind), bucket, k;
+    uint32_t d = order(kind, tuned) - order(kind, base), negative;
+    struct token r;
+
+    d = base >> (n - 1) ? 0 - d : d;
+    negative = d >> (n - 1) & 1;
+    d = negative ? 0 - d : d;
+    r.magnitude = n == 16 ? d & 0xffff : d;
+    bucket = r.magnitude;
+    r.raw_bits = 0;
+    if (bucket >> direct_bits(kind) != 0) {
+        k = 31 - (unsigned)__builtin_clz(r.magnitude);
+        r.raw_bits = k - b;
+        bucket = (1u << direct_bits(kind)) + ((k - direct_bits(kind)) << b) +
+                 (r.magnitude >> r.raw_bits & ((1u << b) - 1));
+    }
+    r.token = bucket == 0 ? 0 : 2 * bucket - negative;
+    return r;
+}
+
+ALWAYS_INLINE unsigned raw_bits_of(enum tm_rans_kind kind, unsigned token)
+{
+    unsigned b = sub_bits(kind), bucket = (token + 1) / 2;
+
+    if (bucket >> direct_bits(kind) == 0)
+        return 0;
+    return ((bucket - (1u << direct_bits(kind))) >> b) + direct_bits(kind) - b;
+}
+
+/* The tuned word. */
+ALWAYS_INLINE uint32_t apply(enum tm_rans_kind kind, uint32_t base,
+                             unsigned token, unsigned raw_bits, uint32_t raw)
+{
+    unsigned n = word_bits(kind), b = sub_bits(kind), bucket = (token + 1) / 2;
+    uint32_t d = bucket;
+
+    if (raw_bits > 0)
+        d = (1u << b | (bucket & ((1u << b) - 1))) << raw_bits | raw;
+    if ((token & 1) != base >> (n - 1))
+        d = 0 - d;
+    d += order(kind, base);
+    return order(kind, n == 16 ? d & 0xffff : d);
+}
+
+/* --- decoding ------------------------------------------------------------- */
+
+ALWAYS_INLINE uint16_t next_word(struct tm_rans_decoder *d)
+{
+    uint16_t word;
+
+    memcpy(&word, d->next, 2);
+    d->next += 2;
+    return word;
+}
+
+ALWAYS_INLINE uint32_t refill(struct tm_rans_decoder *d, uint32_t x)
+{
+    return x < TM_RANS_LOW ? x << 16 | next_word(d) : x;
+}
+
+/* The words of a group on their way. */
+struct lanes {
+    uint8_t token[TM_RANS_LANES], raw_bits[TM_RANS_LANES];
+    uint32_t raw[TM_RANS_LANES];
+};
+
+ALWAYS_INLINE void decode_tokens(enum tm_rans_kind kind,
+                                 struct tm_rans_decoder *d, unsigned count,
+                                 struct lanes *g)
+{
+    unsigned first = d->has_zero && d->after_zero ? d->classes : 0, any = 0;
+
+    for (unsigned j = 0; j < TM_RANS_LANES; j++) {
+        unsigned i = word_of(kind, j);
+        uint32_t slot, x = d->x[j];
+
+        g->raw_bits[i] = 0;
+        if (i >= count)
+            continue;
+        slot =
+            d->slots[first + class_of(kind, load_word(kind, d->base, i), d->top,
+                                      d->classes)][x % TM_RANS_SCALE];
+        g->token[i] = (uint8_t)slot;
+        g->raw_bits[i] = (uint8_t)raw_bits_of(kind, g->token[i]);
+        any |= g->token[i];
+        d->worst = g->token[i] > d->worst ? g->token[i] : d->worst;
+        x = (slot >> 20) * (x >> TM_RANS_SCALE_BITS) + (slot >> 8 & 0xfff);
+        d->x[j] = refill(d, x);
+    }
+    d->after_zero = any == 0;
+}
+
+/* The raw bits of all words: those in the states, then those that are not. */
+ALWAYS_INLINE void decode_raw(enum tm_rans_kind kind, struct tm_rans_decoder *d,
+                              struct lanes *g)
+{
+    for (unsigned j = 0; j < TM_RANS_LANES; j++) {
+        unsigned i = word_of(kind, j), m = g->raw_bits[i] % WHOLE;
+
+        g->raw[i] = d->x[j] & ((1u << m) - 1);
+        if (m > 0)
+            d->x[j] = refill(d, d->x[j] >> m);
+    }
+    for (unsigned j = 0; j < TM_RANS_LANES && kind == TM_RANS_F32; j++) {
+        unsigned i = word_of(kind, j);
+
+        if (g->raw_bits[i] >= WHOLE)
+            g->raw[i] = g->raw[i] << WHOLE | next_word(d);
+    }
+}
+
+ALWAYS_INLINE void decode_group(enum tm_rans_kind kind,
+                                struct tm_rans_decoder *d, unsigned count)
+{
+    struct lanes g;
+
+    decode_tokens(kind, d, count, &g);
+    decode_raw(kind, d, &g);
+    for (unsigned i = 0; i < count; i++)
+        store_word(kind, d->tuned, i,
+                   apply(kind, load_word(kind, d->base, i), g.token[i],
+                         g.raw_bits[i], g.raw[i]));
+    d->base += count * word_bits(kind) / 8;
+    d->tuned += count * word_bits(kind) / 8;
+}
+
+ALWAYS_INLINE size_t decode(enum tm_rans_kind kind, struct tm_rans_decoder *d,
+                            size_t groups, const unsigned char *limit)
+{
+    size_t done = 0;
+
+    for (; done < groups && d->next <= limit; done++)
+        decode_group(kind, d, TM_RANS_LANES);
+    return done;
+}
+
+/* --- encoding ------------------------------------------------------------- */
+
+ALWAYS_INLINE unsigned scan_group(enum tm_rans_kind kind,
+                                  const struct tm_rans_scan *s, size_t at,
+                                  unsigned count)
+{
+    unsigned any = 0, raw_bits = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t base = load_word(kind, s->base, at + i);
+        uint32_t tuned = load_word(kind, s->tuned, at + i);
+        struct token t = token_of(kind, base, tuned);
+        unsigned class = class_of(kind, base, s->top, TM_RANS_CLASSES);
+
+        s->index[at + i] = (uint16_t)TM_RANS_INDEX(class, t.token);
+        any |= t.token;
+        raw_bits |= t.raw_bits;
+    }
+    return (any == 0 ? TM_RANS_GROUP_ZERO : 0) |
+           (raw_bits != 0 ? TM_RANS_GROUP_RAW : 0);
+}
+
+ALWAYS_INLINE void scan(enum tm_rans_kind kind, const struct tm_rans_scan *s,
+                        size_t groups)
+{
+    for (size_t g = 0; g < groups; g++)
+        s->flags[g] = (unsigned char)scan_group(kind, s, g * TM_RANS_LANES,
+                                                TM_RANS_LANES);
+}
+
+ALWAYS_INLINE void put_word(struct tm_rans_encoder *e, uint32_t word)
+{
+    uint16_t low = (uint16_t)word;
+
+    e->next -= 2;
+    memcpy(e->next, &low, 2);
+}
+
+/* Makes room in a state: `x` from `limit` on would become too large. */
+ALWAYS_INLINE uint32_t spill(struct tm_rans_encoder *e, uint32_t x,
+                             uint32_t limit)
+{
+    if (x < limit)
+        return x;
+    put_word(e, x);
+    return x >> 16;
+}
+
+/* The token of the word of state j; count: words of the group. */
+ALWAYS_INLINE struct token token_at(enum tm_rans_kind kind,
+                                    const struct tm_rans_encoder *e, size_t at,
+                                    unsigned j, unsigned count)
+{
+    unsigned i = word_of(kind, j);
+
+    if (i >= count)
+        return (struct token){0, 0, 0};
+    return token_of(kind, load_word(kind, e->base, at + i),
+                    load_word(kind, e->tuned, at + i));
+}
+
+/* The other way round than decode_raw(). */
+ALWAYS_INLINE void encode_raw(enum tm_rans_kind kind, struct tm_rans_encoder *e,
+                              size_t at, unsigned count)
+{
+    for (unsigned j = TM_RANS_LANES; j-- > 0 && kind == TM_RANS_F32;) {
+        struct token t = token_at(kind, e, at, j, count);
+
+        if (t.raw_bits >= WHOLE)
+            put_word(e, t.magnitude);
+    }
+    for (unsigned j = TM_RANS_LANES; j-- > 0;) {
+        struct token t = token_at(kind, e, at, j, count);
+        unsigned m = t.raw_bits % WHOLE;
+        uint32_t raw = t.magnitude >> (t.raw_bits - m) & ((1u << m) - 1);
+
+        if (m > 0)
+            e->x[j] = spill(e, e->x[j], 1u << (31 - m)) << m | raw;
+    }
+}
+
+ALWAYS_INLINE void encode_tokens(enum tm_rans_kind kind,
+                                 struct tm_rans_encoder *e, size_t at,
+                                 unsigned count, unsigned first)
+{
+    for (unsigned j = TM_RANS_LANES; j-- > 0;) {
+        unsigned i = word_of(kind, j), class, f;
+        uint64_t entry;
+        uint32_t x;
+
+        if (i >= count)
+            continue;
+        class = e->index[at + i] >> 8;
+        class = class < e->classes ? class : e->classes - 1;
+        entry = e->entries[first + class][e->index[at + i] & 255];
+        f = entry & 0xffff;
+        x = spill(e, e->x[j], f << 20);
+        e->x[j] =
+            (x / f << TM_RANS_SCALE_BITS) + x % f + (entry >> 16 & 0xffff);
+    }
+}
+
+ALWAYS_INLINE void encode_group(enum tm_rans_kind kind,
+                                struct tm_rans_encoder *e, size_t g,
+                                bool after_zero, unsigned count)
+{
+    size_t at = g * TM_RANS_LANES;
+
+    if (e->flags[g] & TM_RANS_GROUP_RAW)
+        encode_raw(kind, e, at, count);
+    encode_tokens(kind, e, at, count,
+                  e->has_zero && after_zero ? e->classes : 0);
+}
+
+ALWAYS_INLINE void encode(enum tm_rans_kind kind, struct tm_rans_encoder *e,
+                          size_t groups)
+{
+    while (groups-- > 0)
+        encode_group(kind, e, groups,
+                     groups > 0 && (e->flags[groups - 1] & TM_RANS_GROUP_ZERO),
+                     TM_RANS_LANES);
+}
+
+/* --- for each kind of words ----------------------------------------------- */
+
+#define DEFINE(kind)                                                           \
+    static size_t decode_##kind(struct tm_rans_decoder *d, size_t groups,      \
+                                const unsigned char *limit)                    \
+    {                                                                          \
+        return decode(TM_RANS_##kind, d, groups, limit);                       \
+    }                                                                          \
+    static void scan_##kind(const struct tm_rans_scan *s, size_t groups)       \
+    {                                                                          \
+        scan(TM_RANS_##kind, s, groups);                                       \
+    }                                                                          \
+    static void encode_##kind(struct tm_rans_encoder *e, size_t groups)        \
+    {                                                                          \
+        encode(TM_RANS_##kind, e, groups);                                     \
+    }
+
+DEFINE(BF16)
+DEFINE(F16)
+DEFINE(F32)
+
+const struct tm_rans_kernels tm_rans_portable = {
+    .decode = {decode_BF16, decode_F16, decode_F32},
+    .scan = {scan_BF16, scan_F16, scan_F32},
+    .encode = {encode_BF16, encode_F16, encode_F32},
+};
+
+void tm_rans_decode_part(enum tm_rans_kind kind, struct tm_rans_decoder *d,
+                         unsigned count)
+{
+    decode_group(kind, d, count);
+}
+
+void tm_rans_scan_part(enum tm_rans_kind kind, const struct tm_rans_scan *s,
+                       unsigned count)
+{
+    s->flags[0] = (unsigned char)scan_group(kind, s, 0, count);
+}
+
+void tm_rans_encode_part(enum tm_rans_kind kind, struct tm_rans_encoder *e,
+                         bool after_zero, unsigned count)
+{
+    encode_group(kind, e, 0, after_zero, count);
+}

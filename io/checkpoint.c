@@ -230,7 +230,8 @@ static enum tm_status take_over(struct tm_checkpoint *c, size_t number,
     return TM_OK;
 }
 
-static enum tm_status parse_text(struct tm_checkpoint *c, size_t number)
+static enum tm_status parse_text(struct tm_checkpoint *c, size_t number,
+                                 const char *text)
 {
     struct tm_shard *shard = &c->shards[number];
     struct reading reading = {.checkpoint = c, .shard = (uint32_t)number};
@@ -238,12 +239,13 @@ static enum tm_status parse_text(struct tm_checkpoint *c, size_t number)
         .context = &reading, .tensor = add_tensor, .metadata = add_metadata};
 
     shard->metadata_end = &shard->metadata;
-    return tm_safetensors_parse(
-        shard->path, shard->header, shard->header_length,
-        shard->identity.size - shard->data_start, &visitor);
+    return tm_safetensors_parse(shard->path, text, shard->header_length,
+                                shard->identity.size - shard->data_start,
+                                &visitor);
 }
 
 static enum tm_status parse_header(struct tm_checkpoint *c, size_t number,
+                                   const char *text,
                                    const struct tm_checkpoint *like)
 {
     struct tm_shard *shard = &c->shards[number];
@@ -252,12 +254,10 @@ static enum tm_status parse_header(struct tm_checkpoint *c, size_t number,
 
     shard->first = c->num_tensors;
     shard->data_start = 8 + shard->header_length;
-    shard->header_digest = tm_digest_of(shard->header, shard->header_length);
+    shard->header_digest = tm_digest_of(text, shard->header_length);
     same = find_same(like, shard);
-    status =
-        same != NULL ? take_over(c, number, like, same) : parse_text(c, number);
-    free(shard->header);
-    shard->header = NULL;
+    status = same != NULL ? take_over(c, number, like, same)
+                          : parse_text(c, number, text);
     if (status != TM_OK)
         return status;
     shard->count = c->num_tensors - shard->first;
@@ -304,6 +304,20 @@ static void free_index(struct tm_checkpoint *c)
     c->index = NULL;
 }
 
+enum tm_status tm_checkpoint_finish(struct tm_checkpoint *checkpoint)
+{
+    struct tm_checkpoint *c = checkpoint;
+    enum tm_status status = TM_OK;
+
+    if (c->num_tensors >= UINT32_MAX)
+        status = tm_error(TM_BAD_DATA, "%s: too many tensors", c->path);
+    if (status == TM_OK)
+        status = build_table(c);
+    if (status == TM_OK && c->index != NULL)
+        status = check_index(c);
+    return status;
+}
+
 enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint,
                                            const struct tm_checkpoint *like)
 {
@@ -311,19 +325,29 @@ enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint,
     enum tm_status status = TM_OK;
 
     for (size_t i = 0; i < c->num_shards; i++) {
-        const enum tm_status own = parse_header(c, i, like);
+        struct tm_shard *shard = &c->shards[i];
+        const enum tm_status own = parse_header(c, i, shard->header, like);
 
+        free(shard->header);
+        shard->header = NULL;
         if (own != TM_OK)
             status = own;
     }
-    if (status == TM_OK && c->num_tensors >= UINT32_MAX)
-        status = tm_error(TM_BAD_DATA, "%s: too many tensors", c->path);
     if (status == TM_OK)
-        status = build_table(c);
-    if (status == TM_OK && c->index != NULL)
-        status = check_index(c);
+        status = tm_checkpoint_finish(c);
     free_index(c);
     return status;
+}
+
+enum tm_status tm_checkpoint_add_header(struct tm_checkpoint *checkpoint,
+                                        size_t number, const char *text,
+                                        size_t length, uint64_t file_bytes)
+{
+    struct tm_shard *shard = &checkpoint->shards[number];
+
+    shard->header_length = length;
+    shard->identity.size = file_bytes;
+    return parse_header(checkpoint, number, text, NULL);
 }
 
 enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
@@ -344,24 +368,20 @@ enum tm_status tm_checkpoint_from_header(const char *text, size_t length,
                                          uint64_t data_bytes,
                                          struct tm_checkpoint *checkpoint)
 {
-    struct tm_checkpoint *c = checkpoint;
-    struct tm_shard *shard;
+    static const char *const name = "input";
+    uint64_t file_bytes;
+    enum tm_status status;
 
-    *c = (struct tm_checkpoint){.path = "input"};
-    shard = tm_arena_alloc(&c->arena, sizeof(*shard));
-    if (shard == NULL)
-        return tm_no_memory();
-    *shard = (struct tm_shard){
-        .name = "input", .path = "input", .header_length = length};
-    if (!tm_add(8 + (uint64_t)length, data_bytes, &shard->identity.size))
+    *checkpoint = (struct tm_checkpoint){.path = name};
+    if (!tm_add(8 + (uint64_t)length, data_bytes, &file_bytes))
         return tm_error(TM_USAGE, "too large");
-    c->shards = shard;
-    c->num_shards = 1;
-    shard->header = malloc(length + 1);
-    if (shard->header == NULL)
-        return tm_no_memory();
-    memcpy(shard->header, text, length);
-    return tm_checkpoint_parse_headers(c, NULL);
+    status = tm_checkpoint_list(checkpoint, &name, 1);
+    if (status == TM_OK)
+        status =
+            tm_checkpoint_add_header(checkpoint, 0, text, length, file_bytes);
+    if (status == TM_OK)
+        status = tm_checkpoint_finish(checkpoint);
+    return status;
 }
 
 void tm_checkpoint_close(struct tm_checkpoint *checkpoint)

@@ -95,6 +95,25 @@ enum tm_status tm_checkpoint_read_headers(struct tm_disk *disk,
 enum tm_status tm_checkpoint_parse_headers(struct tm_checkpoint *checkpoint,
                                            const struct tm_checkpoint *like);
 
+/*
+ * A checkpoint whose headers come from elsewhere (io/vector.h) is made with
+ *
+ *     tm_checkpoint_list         in place of the first two steps
+ *     tm_checkpoint_add_header   for each shard, in order
+ *     tm_checkpoint_finish       when they are all there
+ *
+ * Before: the checkpoint's path and directory, all else zero. The shards are
+ * `names` in the directory; where there is none, the one shard is the path.
+ */
+enum tm_status tm_checkpoint_list(struct tm_checkpoint *checkpoint,
+                                  const char *const *names, size_t count);
+
+/* Parses the header at `text` of shard `number`, of `file_bytes` bytes. */
+enum tm_status tm_checkpoint_add_header(struct tm_checkpoint *checkpoint,
+                                        size_t number, const char *text,
+                                        size_t length, uint64_t file_bytes);
+enum tm_status tm_checkpoint_finish(struct tm_checkpoint *checkpoint);
+
 /* All four steps, like nothing else. */
 enum tm_status tm_checkpoint_open(struct tm_disk *disk, const char *path,
                                   struct tm_checkpoint *checkpoint);
@@ -108,7 +127,7 @@ void tm_checkpoint_close(struct tm_checkpoint *checkpoint);
 
 /*
  * For fuzzing: the checkpoint of one file whose header text and data size are
- * given instead of read. `text` is copied.
+ * given instead of read.
  */
 enum tm_status tm_checkpoint_from_header(const char *text, size_t length,
                                          uint64_t data_bytes,

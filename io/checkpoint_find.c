@@ -30,9 +30,11 @@
 
 /* --- which files ---------------------------------------------------------*/
 
-static enum tm_status use_shards(struct tm_checkpoint *c,
-                                 const char *const *names, size_t count)
+enum tm_status tm_checkpoint_list(struct tm_checkpoint *checkpoint,
+                                  const char *const *names, size_t count)
 {
+    struct tm_checkpoint *c = checkpoint;
+
     c->shards = tm_arena_alloc(&c->arena, count * sizeof(*c->shards));
     if (c->shards == NULL)
         return tm_no_memory();
@@ -147,7 +149,8 @@ static enum tm_status find_unusual(struct tm_disk *disk,
         return status;
     count = list(c, ".safetensors", &names);
     if (count > 0)
-        status = use_shards(c, (const char *const *)names, (size_t)count);
+        status =
+            tm_checkpoint_list(c, (const char *const *)names, (size_t)count);
     free(names);
     if (count != 0)
         return status;
@@ -163,7 +166,7 @@ static enum tm_status find_in_directory(struct tm_disk *disk,
 
     c->directory = c->path;
     if (has_file(c, SINGLE))
-        return use_shards(c, single, 1);
+        return tm_checkpoint_list(c, single, 1);
     if (has_file(c, INDEX))
         return use_index(disk, c, tm_path_join(&c->arena, c->directory, INDEX));
     return find_unusual(disk, c);
@@ -183,7 +186,7 @@ enum tm_status tm_checkpoint_find(struct tm_disk *disk, const char *path,
     if (S_ISDIR(st.st_mode))
         return find_in_directory(disk, c);
     if (!tm_path_ends_with(name, ".index.json"))
-        return use_shards(c, &name, 1);
+        return tm_checkpoint_list(c, &name, 1);
     c->directory = name == path
                        ? "."
                        : tm_arena_copy(&c->arena, path, (size_t)(name - path));
@@ -202,7 +205,7 @@ enum tm_status tm_checkpoint_parse_index(struct tm_checkpoint *checkpoint)
     status = tm_index_parse(c->index, &c->arena);
     c->index_metadata = c->index->metadata;
     if (status == TM_OK)
-        status = use_shards(c, c->index->shards, c->index->num_shards);
+        status = tm_checkpoint_list(c, c->index->shards, c->index->num_shards);
     return status;
 }
 

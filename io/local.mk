@@ -4,6 +4,7 @@ libio_a_SOURCES = \
 	io/checked.h \
 	io/arena.c io/arena.h \
 	io/checkpoint.c io/checkpoint.h io/checkpoint_find.c \
+	io/chunk.c io/chunk.h \
 	io/digest.c io/digest.h \
 	io/engine.h \
 	io/fault.c io/fault.h \
@@ -17,8 +18,11 @@ libio_a_SOURCES = \
 	io/safetensors.c io/safetensors.h \
 	io/scan.c io/scan.h \
 	io/syscall.c \
+	io/text.c io/text.h \
 	io/threads.c \
 	io/transfer.c io/transfer.h \
+	io/vector.c io/vector.h io/vector_parts.h \
+	io/vector_index.c io/vector_manifest.c \
 	$(NULL)
 if HAVE_LIBURING
 libio_a_SOURCES += io/uring.c

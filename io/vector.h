@@ -54,13 +54,14 @@ struct tm_vector_shard {
     const char *name; /* in the directory */
     const char *path;
     struct tm_identity identity;
-    uint64_t bytes;         /* as the manifest says */
-    struct tm_digest digest;
-    const char *tuned_name; /* of the shard it was made of */
+    uint64_t bytes;                 /* as the manifest says */
+    struct tm_digest header_digest; /* of its first 8 + N bytes: is checked */
+    struct tm_digest data_digest;   /* of the rest: is not */
+    const char *tuned_name;         /* of the shard it was made of */
     uint64_t tuned_bytes;
     unsigned char *start; /* of the tuned shard: 8 bytes and the header */
     uint64_t start_bytes;
-    const uint32_t *lengths;
+    const uint32_t *lengths; /* of the chunks of all its tensors */
 };
 
 /* A side file, below files/. */
@@ -86,9 +87,9 @@ struct tm_vector_stored {
     const char *written_by; /* program and zstd, as text */
     bool single_file;       /* tuned was one file */
     struct tm_checkpoint tuned;
-    struct tm_coded *coded; /* of tuned.tensors, in their order */
+    struct tm_coded *coded;         /* of tuned.tensors, in their order */
     struct tm_vector_shard *shards; /* as many as tuned.shards */
-    struct tm_vector_file *files;
+    struct tm_vector_file *files;   /* in the order of their names */
     size_t num_files;
     struct tm_vector_stats *stats; /* of tuned.tensors; zero: none recorded */
     struct tm_arena arena;
@@ -112,8 +113,8 @@ enum tm_status tm_vector_open(struct tm_disk *disk, const char *path,
 void tm_vector_close(struct tm_vector_stored *vector);
 
 /*
- * For fuzzing: checks the bytes of an index whose tuned shard has `blob` bytes
- * of blobs, without a file. True if it is one.
+ * For tests: whether the bytes are an index, with no file around it: every
+ * blob is taken to be as long as its chunks.
  */
 bool tm_vector_check_index(const unsigned char *bytes, size_t length);
 
@@ -131,7 +132,8 @@ struct tm_index_parts {
 };
 
 /*
- * The index as bytes, malloc'ed, in *bytes. Errors: TM_SYSTEM, reported.
+ * The index as bytes, malloc'ed, in *bytes. Errors, reported: TM_SYSTEM, also
+ * where it would be larger than a reader takes (1 GiB: 2^28 chunks).
  */
 enum tm_status tm_vector_make_index(const struct tm_index_parts *parts,
                                     unsigned char **bytes, size_t *length);

@@ -14,8 +14,8 @@
 
 #include "src/budget.h"
 
-#include "src/results.h"
-#include "src/unit.h"
+#include "src/cpus.h"
+#include "src/pipeline.h"
 
 /* Largest span: four requests a stream are enough for any disk. */
 #define SPAN_MAX ((uint64_t)4 << 20)
@@ -32,10 +32,10 @@
 #define POOL_MOST  ((uint64_t)128 << 20)
 
 /*
- * Tiles of a unit: a block of one-byte tensors has 4096, and one more may
- * begin before it. Beyond 64 Ki places the bookkeeping outgrows the data.
+ * Tiles of a unit: small tensors are moved thousands at a time. Beyond 64 Ki
+ * places the bookkeeping outgrows the data.
  */
-#define TILES_LEAST   (TM_BLOCK + 2)
+#define TILES_LEAST   ((size_t)64)
 #define PLACES_WANTED ((size_t)64 << 10)
 
 /* Open shards, their hashers, and file tables of the C library. */
@@ -49,6 +49,7 @@ struct need {
     uint64_t slot;
     size_t tiles;
     size_t requests;
+    size_t pieces;
     uint64_t units;
 };
 
@@ -59,18 +60,24 @@ static size_t tiles_at_once(const struct tm_plan *plan)
     return tiles > TILES_LEAST ? tiles : TILES_LEAST;
 }
 
-static size_t requests_of(const struct tm_unit *unit)
+/* Requests of the unit's reads, or of its writes if they are more. */
+static size_t requests_of(const struct tm_plan *plan,
+                          const struct tm_unit *unit)
 {
-    size_t count = tm_requests(unit->end - unit->begin);
+    size_t reads = 0;
+    size_t writes = tm_requests(unit->end - unit->begin + TM_BLOCK);
 
     for (size_t i = 0; i < unit->num_reads; i++)
-        count += tm_requests(unit->reads[i].len);
-    return count;
+        reads += tm_requests(unit->reads[i].len);
+    if (plan->num_outputs > 0)
+        writes = plan->num_outputs + tm_requests(unit->slot_bytes);
+    return reads > writes ? reads : writes;
 }
 
-static void note_unit(struct need *need, const struct tm_unit *unit)
+static void note_unit(const struct tm_plan *plan, struct need *need,
+                      const struct tm_unit *unit)
 {
-    const size_t requests = requests_of(unit);
+    const size_t requests = requests_of(plan, unit);
 
     need->units++;
     if (unit->slot_bytes > need->slot)
@@ -79,6 +86,8 @@ static void note_unit(struct need *need, const struct tm_unit *unit)
         need->tiles = unit->num_tiles;
     if (requests > need->requests)
         need->requests = requests;
+    if (unit->num_pieces > need->pieces)
+        need->pieces = unit->num_pieces;
 }
 
 /* Cuts the plan with spans of `span` bytes, whatever memory that takes. */
@@ -101,7 +110,7 @@ static enum tm_status measure(const struct tm_plan *plan, uint64_t span,
         status = tm_no_memory();
     while (status == TM_OK &&
            tm_cutter_next(&cutter, &limits, &unit) == TM_CUT_UNIT)
-        note_unit(need, &unit);
+        note_unit(plan, need, &unit);
     tm_unit_free(&unit);
     tm_cutter_free(&cutter);
     return status;
@@ -116,7 +125,62 @@ static uint64_t unit_memory(const struct tm_plan *plan, const struct need *need)
     };
 
     return need->slot + tm_unit_memory(plan, &limits) +
-           need->requests * sizeof(struct tm_transfer);
+           need->requests * sizeof(struct tm_transfer) +
+           need->pieces * sizeof(struct tm_piece) +
+           (plan->num_outputs + 1) * sizeof(struct tm_write);
+}
+
+/* The words of one chunk of a tensor, as many as it has. */
+static uint64_t chunk_words(const struct tm_plan_tensor *tensor)
+{
+    const uint64_t words =
+        tensor->operation == TM_COPY
+            ? tensor->bytes / tm_word_bytes((enum tm_dtype)tensor->dtype)
+            : tensor->elements;
+
+    return words < TM_CHUNK_WORDS ? words : TM_CHUNK_WORDS;
+}
+
+/* The largest buffers that decoding and encoding a chunk takes. */
+static void measure_chunks(struct tm_plan *plan)
+{
+    struct tm_budget *budget = &plan->budget;
+
+    if (!tm_plan_is_chunked(plan))
+        return;
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_plan_tensor *tensor = &plan->tensors[t];
+        const struct tm_source *sources = tm_plan_sources(plan, t);
+        const uint64_t words = chunk_words(tensor);
+        uint64_t converted =
+            words * tm_word_bytes((enum tm_dtype)tensor->dtype);
+        uint64_t decoded = 0;
+
+        for (size_t i = 1; i < plan->width; i++) {
+            const uint64_t bytes =
+                words * tm_word_bytes((enum tm_dtype)sources[i].dtype);
+
+            if (sources[i].file == TM_NO_FILE)
+                continue;
+            if (sources[i].is_coded)
+                decoded += bytes;
+            if (bytes > converted)
+                converted = bytes;
+        }
+        if (decoded > budget->decoded)
+            budget->decoded = decoded;
+        if (converted > budget->converted)
+            budget->converted = converted;
+    }
+}
+
+/* Memory of what each worker works with. */
+static uint64_t worker_memory(const struct tm_plan *plan)
+{
+    if (!tm_plan_is_chunked(plan))
+        return 0;
+    return tm_coder_memory() + plan->budget.decoded + plan->budget.converted +
+           TM_DRIFT_BINS * sizeof(uint32_t);
 }
 
 static uint64_t fixed_memory(const struct tm_plan *plan)
@@ -125,7 +189,8 @@ static uint64_t fixed_memory(const struct tm_plan *plan)
         (uint64_t)TM_OPEN_STREAMS * (plan->width + 2) * HASHER_BYTES;
 
     return plan->bytes_kept + plan->arena.bytes + tm_results_memory(plan) +
-           hashers + FIXED_OVERHEAD;
+           hashers + plan->budget.workers * worker_memory(plan) +
+           FIXED_OVERHEAD;
 }
 
 /* The first span to try: of which SLOTS_WANTED would fit if all went well. */
@@ -170,19 +235,24 @@ static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
     budget->slots = (size_t)slots;
     budget->tiles = need->tiles;
     budget->requests = need->requests;
+    budget->pieces = need->pieces;
     budget->units = need->units;
 }
 
 enum tm_status tm_plan_budget(struct tm_plan *plan,
                               const struct tm_settings *settings)
 {
-    const uint64_t fixed = fixed_memory(plan);
-    const uint64_t pool =
-        settings->memory > fixed ? settings->memory - fixed : 0;
+    uint64_t fixed, pool;
     struct need need;
 
-    plan->budget =
-        (struct tm_budget){.total = settings->memory, .fixed = fixed};
+    plan->budget = (struct tm_budget){
+        .total = settings->memory,
+        .workers = tm_cpus_to_use(settings->threads),
+    };
+    measure_chunks(plan);
+    fixed = fixed_memory(plan);
+    pool = settings->memory > fixed ? settings->memory - fixed : 0;
+    plan->budget.fixed = fixed;
     for (uint64_t span = first_span(plan, pool);; span /= 2) {
         const enum tm_status status = measure(plan, span, &need);
         const uint64_t slots =

@@ -11,66 +11,6 @@
 #include "kernels/sum.h"
 #include "src/pipeline.h"
 
-/* A tile with everything that is the same for all its elements. */
-struct piece {
-    const struct tm_plan_tensor *tensor;
-    const struct tm_source *sources;
-    size_t number;          /* of the tensor */
-    const uint64_t *places; /* of the first element of each source */
-    const unsigned char *slot;
-    struct tm_sum_input *inputs; /* scratch */
-};
-
-static const unsigned char *source_data(const struct piece *piece,
-                                        size_t source)
-{
-    return piece->slot + piece->places[source];
-}
-
-/* Computes `count` elements, from the tile's `skip`th on, into `out`. */
-static void sum(const struct tm_pipeline *pipeline, const struct piece *piece,
-                uint64_t skip, uint64_t count, unsigned char *out,
-                struct tm_sum_stats *stats)
-{
-    const struct tm_plan *plan = pipeline->plan;
-    struct tm_sum_task task = {
-        .base_dtype = (enum tm_dtype)piece->sources[0].dtype,
-        .inputs = piece->inputs,
-        .out = out,
-        .out_dtype = (enum tm_dtype)piece->tensor->dtype,
-        .n = count,
-    };
-
-    task.base =
-        source_data(piece, 0) + skip * (tm_dtype_bits(task.base_dtype) / 8);
-    for (size_t i = 1; i < plan->width; i++) {
-        const enum tm_dtype dtype = (enum tm_dtype)piece->sources[i].dtype;
-
-        if (piece->sources[i].file == TM_NO_FILE)
-            continue;
-        piece->inputs[task.num_inputs++] = (struct tm_sum_input){
-            .data = source_data(piece, i) + skip * (tm_dtype_bits(dtype) / 8),
-            .dtype = dtype,
-            .weight = plan->recipe->vectors[i - 1].weight,
-        };
-    }
-    tm_sum(pipeline->isa, &task, stats);
-}
-
-/*
- * One element that straddles the span: its bytes `from` to `to` go to `out`.
- */
-static void sum_straddling(const struct tm_pipeline *pipeline,
-                           const struct piece *piece, uint64_t skip,
-                           uint64_t from, uint64_t to, unsigned char *out,
-                           struct tm_sum_stats *stats)
-{
-    unsigned char element[8]; /* F64 is the largest */
-
-    sum(pipeline, piece, skip, 1, element, stats);
-    memcpy(out, element + from, to - from);
-}
-
 static void add_stats(struct tm_pipeline *pipeline, size_t tensor,
                       const struct tm_sum_stats *stats)
 {
@@ -85,91 +25,128 @@ static void add_stats(struct tm_pipeline *pipeline, size_t tensor,
     pthread_mutex_unlock(&pipeline->lock);
 }
 
-/* A tile of a sum; `out` is the slot's output, which begins at unit->begin. */
-static void sum_tile(struct tm_pipeline *pipeline, const struct piece *piece,
-                     const struct tm_unit *unit, const struct tm_tile *tile,
-                     unsigned char *out)
+/* The weighted sum of the part's sources. */
+static void sum(struct tm_pipeline *pipeline, struct tm_tools *tools,
+                const struct tm_part *part, unsigned char *out)
 {
-    const uint64_t size =
-        tm_dtype_bits((enum tm_dtype)piece->tensor->dtype) / 8;
-    const uint64_t begin = piece->tensor->offset + tile->first * size;
-    const uint64_t end = begin + tile->count * size;
-    struct tm_sum_stats stats = {0}, counted_before = {0};
-    uint64_t skip = 0, count = tile->count;
+    const struct tm_plan *plan = pipeline->plan;
+    struct tm_sum_stats stats = {0};
+    struct tm_sum_task task = {
+        .base = tools->data[0],
+        .base_dtype = (enum tm_dtype)part->sources[0].dtype,
+        .inputs = tools->inputs,
+        .out = out,
+        .out_dtype = (enum tm_dtype)part->tensor->dtype,
+        .n = part->count,
+    };
 
-    if (tile->shared_head) {
-        const uint64_t to = end < unit->end ? end : unit->end;
-
-        sum_straddling(pipeline, piece, 0, unit->begin - begin,
-                       (to - begin < size ? to - begin : size), out,
-                       &counted_before);
-        skip = 1;
-        count--;
-    }
-    if (count > 0 && end > unit->end) {
-        const uint64_t last = end - size;
-
-        sum_straddling(pipeline, piece, tile->count - 1, 0, unit->end - last,
-                       out + (last - unit->begin), &stats);
-        count--;
-    }
-    if (count > 0)
-        sum(pipeline, piece, skip, count,
-            out + (begin + skip * size - unit->begin), &stats);
-    add_stats(pipeline, piece->number, &stats);
+    for (size_t i = 1; i < plan->width; i++)
+        if (tools->data[i] != NULL)
+            tools->inputs[task.num_inputs++] = (struct tm_sum_input){
+                .data = tools->data[i],
+                .dtype = (enum tm_dtype)part->sources[i].dtype,
+                .weight = plan->recipe->vectors[i - 1].weight,
+            };
+    tm_sum(pipeline->isa, &task, &stats);
+    add_stats(pipeline, part->number, &stats);
 }
 
-/* A tile that is copied, if all sources agree. */
-static enum tm_status copy_tile(const struct tm_plan *plan,
-                                const struct piece *piece,
-                                const struct tm_unit *unit,
-                                const struct tm_tile *tile, unsigned char *out)
+/* A copy of the base's part, if all sources agree. */
+static enum tm_status copy(const struct tm_plan *plan,
+                           const struct tm_tools *tools,
+                           const struct tm_part *part, unsigned char *out)
 {
-    const unsigned char *base = source_data(piece, 0);
-
-    for (size_t i = 1; i < plan->width; i++) {
-        const struct tm_source *source = &piece->sources[i];
-
-        if (source->file != TM_NO_FILE &&
-            memcmp(source_data(piece, i), base, tile->count) != 0)
+    for (size_t i = 1; i < plan->width; i++)
+        if (tools->data[i] != NULL &&
+            memcmp(tools->data[i], tools->data[0], part->count) != 0)
             return tm_error(TM_BAD_DATA,
                             "%s: tensor '%s': differs from the base's, but "
                             "%s cannot be merged",
-                            plan->files[source->file].path, piece->tensor->name,
-                            piece->tensor->dtype_name);
-    }
-    memcpy(out + (piece->tensor->offset + tile->first - unit->begin), base,
-           tile->count);
+                            plan->files[part->sources[i].file].path,
+                            part->tensor->name, part->tensor->dtype_name);
+    memcpy(out, tools->data[0], part->count);
     return TM_OK;
 }
 
-enum tm_status tm_compute(struct tm_pipeline *pipeline,
-                          const struct tm_job *job,
-                          struct tm_sum_input *scratch)
+/* The part's output, into `out`, and what is encoded of it. */
+static enum tm_status compute_part(struct tm_pipeline *pipeline,
+                                   struct tm_tools *tools,
+                                   const struct tm_part *part,
+                                   unsigned char *out)
+{
+    const bool takes = part->tensor->operation == TM_TAKE;
+    const bool writes = pipeline->plan->product != TM_VECTORS;
+    enum tm_status status =
+        tm_sources_get(pipeline, tools, part, takes && writes ? out : NULL);
+
+    if (status == TM_OK && part->tensor->operation == TM_SUM)
+        sum(pipeline, tools, part, out);
+    else if (status == TM_OK && !takes)
+        status = copy(pipeline->plan, tools, part, out);
+    if (status == TM_OK && pipeline->plan->num_outputs > 0)
+        status = tm_encode(pipeline, tools, part, out);
+    return status;
+}
+
+/* Elements of a tile that are worked on at once. */
+static uint64_t step_of(const struct tm_plan *plan, const struct tm_part *whole)
+{
+    if (plan->num_outputs > 0)
+        return tm_plan_chunk(whole->tensor);
+    for (size_t i = 1; i < plan->width; i++)
+        if (whole->sources[i].is_coded)
+            return tm_plan_chunk(whole->tensor);
+    return whole->count;
+}
+
+static enum tm_status compute_tile(struct tm_pipeline *pipeline,
+                                   struct tm_tools *tools, struct tm_job *job,
+                                   size_t number)
 {
     const struct tm_plan *plan = pipeline->plan;
     const struct tm_unit *unit = &job->unit;
+    const struct tm_tile *tile = &unit->tiles[number];
+    const struct tm_plan_tensor *tensor = &plan->tensors[tile->tensor];
+    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const uint64_t end = tile->first + tile->count;
+    struct tm_part part = {
+        .job = job,
+        .tensor = tensor,
+        .sources = tm_plan_sources(plan, tile->tensor),
+        .tile = number,
+        .number = tile->tensor,
+        .first = tile->first,
+        .count = tile->count,
+    };
+    const uint64_t step = step_of(plan, &part);
+    enum tm_status status = TM_OK;
 
-    for (size_t i = 0; i < unit->num_tiles; i++) {
-        const struct tm_tile *tile = &unit->tiles[i];
-        struct piece piece = {.slot = job->slot, .inputs = scratch};
-        enum tm_status status = TM_OK;
+    for (; part.first < end && status == TM_OK; part.first += part.count) {
+        const uint64_t place =
+            unit->output + tensor->offset + part.first * size - unit->begin;
 
-        if (tile->tensor == TM_HEADER_TILE) {
-            memcpy(job->slot, plan->shards[unit->shard].header + tile->first,
-                   tile->count);
-            continue;
-        }
-        piece.number = tile->tensor;
-        piece.tensor = &plan->tensors[tile->tensor];
-        piece.sources = tm_plan_sources(plan, tile->tensor);
-        piece.places = &unit->places[i * plan->width];
-        if (piece.tensor->operation == TM_COPY)
-            status = copy_tile(plan, &piece, unit, tile, job->slot);
-        else
-            sum_tile(pipeline, &piece, unit, tile, job->slot);
-        if (status != TM_OK)
-            return status;
+        part.count = end - part.first < step ? end - part.first : step;
+        status = compute_part(pipeline, tools, &part, job->slot + place);
     }
-    return TM_OK;
+    return status;
+}
+
+enum tm_status tm_compute(struct tm_pipeline *pipeline, struct tm_job *job,
+                          struct tm_tools *tools)
+{
+    const struct tm_plan *plan = pipeline->plan;
+    const struct tm_unit *unit = &job->unit;
+    enum tm_status status = TM_OK;
+
+    job->num_pieces = 0;
+    for (size_t i = 0; i < plan->num_outputs; i++)
+        tools->filled[i] = TM_BLOCK;
+    for (size_t i = 0; i < unit->num_tiles && status == TM_OK; i++)
+        if (unit->tiles[i].tensor == TM_HEADER_TILE)
+            memcpy(job->slot + unit->output,
+                   plan->shards[unit->shard].header + unit->tiles[i].first,
+                   unit->tiles[i].count);
+        else
+            status = compute_tile(pipeline, tools, job, i);
+    return status;
 }

@@ -1,14 +1,18 @@
 # What the program does. All but main.c is a library, for the fuzzers.
 noinst_LIBRARIES += libtaumerge.a
 libtaumerge_a_SOURCES = \
+	src/bind_base.c src/bind_base.h \
 	src/budget.c src/budget.h \
 	src/commands.c src/commands.h \
 	src/compute.c \
 	src/cpus.c src/cpus.h \
 	src/digests.c src/digests.h \
+	src/encode.c \
 	src/hash.c \
 	src/inputs.c src/inputs.h \
 	src/inspect.c \
+	src/made.c src/made.h \
+	src/made_append.c \
 	src/manifest.c src/manifest.h \
 	src/merge.c \
 	src/options.c src/options.h \
@@ -26,6 +30,7 @@ libtaumerge_a_SOURCES = \
 	src/run.c src/run.h \
 	src/side_files.c \
 	src/signals.c src/signals.h \
+	src/sources.c \
 	src/staging.c src/staging.h \
 	src/unit.c src/unit.h \
 	src/verify.c \

@@ -8,6 +8,15 @@
  *     I/O thread -> ready -> worker -> stream's computed list -> hashing
  *         ^                                                     worker
  *         +---------------------- hashed <--------------------------+
+ *
+ * Within a worker, a tile goes through up to four files:
+ *
+ *     sources.c   what the inputs of a chunk are: as they were read, decoded,
+ *                 converted
+ *     compute.c   the output of a tile
+ *     encode.c    chunks of vectors that are made
+ *     hash.c      the ordered stage: digests, the block that two units share,
+ *                 the place of encoded chunks in their files
  */
 #ifndef TM_SRC_PIPELINE_H
 #define TM_SRC_PIPELINE_H
@@ -15,16 +24,31 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "io/chunk.h"
 #include "io/digest.h"
+#include "kernels/drift.h"
 #include "src/budget.h"
+#include "src/made.h"
 #include "src/results.h"
 #include "src/unit.h"
+
+/* Bytes of the slot that are to be written, whole blocks. */
+struct tm_write {
+    struct tm_file *file;
+    uint64_t offset;
+    uint64_t place; /* in the slot */
+    uint64_t len;
+};
 
 struct tm_job {
     struct tm_unit unit;
     unsigned char *slot;
     struct tm_transfer *transfers; /* reads, later writes */
     size_t pending;                /* of them */
+    struct tm_piece *pieces;       /* what was encoded */
+    size_t num_pieces;
+    struct tm_write *writes; /* filled in by the ordered stage */
+    size_t num_writes;
     struct tm_stream *stream;
     uint64_t sequence; /* of the unit in its shard */
     struct tm_job *next;
@@ -37,11 +61,11 @@ struct tm_jobs {
     size_t count;
 };
 
-/* An output shard that is being written. */
+/* An output shard that is being made. */
 struct tm_stream {
     bool open;
     size_t shard;
-    struct tm_file file;
+    struct tm_file file; /* closed while vectors are made */
     struct tm_transfer sync;
     uint64_t cut;     /* units so far */
     uint64_t written; /* units so far */
@@ -53,6 +77,8 @@ struct tm_stream {
     struct tm_hasher whole;
     struct tm_hasher tensor;
     struct tm_hasher *sources; /* width of them */
+    unsigned char *block;      /* that the next unit goes on with */
+    unsigned char *middle;     /* of the base tensor: of its probe */
 };
 
 struct tm_pipeline {
@@ -70,20 +96,67 @@ struct tm_pipeline {
     enum tm_status status;
 };
 
+/* What one worker works with. */
+struct tm_tools {
+    struct tm_sum_input *inputs; /* width */
+    const void **data;           /* width: of the chunk at hand */
+    unsigned char *decoded;      /* the plan's budget.decoded bytes */
+    unsigned char *converted;    /* base words of one chunk */
+    struct tm_coder *coder;
+    uint32_t *bins;   /* TM_DRIFT_BINS, all zero between chunks */
+    uint64_t *filled; /* of each area so far */
+};
+
 void tm_jobs_add(struct tm_jobs *jobs, struct tm_job *job);
 struct tm_job *tm_jobs_take(struct tm_jobs *jobs);
 
 /* What a worker does until the pipeline is closed. */
 void tm_worker(struct tm_pipeline *pipeline);
 
-/* compute.c: makes the unit's output in its slot from its inputs there. */
-enum tm_status tm_compute(struct tm_pipeline *pipeline,
-                          const struct tm_job *job,
-                          struct tm_sum_input *scratch);
+/* A tile, or a chunk of one, with all that is the same for its elements. */
+struct tm_part {
+    struct tm_job *job;
+    const struct tm_plan_tensor *tensor;
+    const struct tm_source *sources;
+    size_t tile;
+    size_t number;  /* of the tensor */
+    uint64_t first; /* element of the tensor */
+    uint64_t count;
+};
 
-/* hash.c: adds the unit to the digests of its stream, in file order. */
-void tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
-             const struct tm_job *job);
+/*
+ * sources.c: points tools->data at the part's elements of every source that
+ * it has; NULL for the others. A part with a coded source is one chunk.
+ * `place` (may be NULL) is where source 1 goes if it has to be decoded.
+ * Errors: TM_BAD_DATA, reported: damage, or another base.
+ */
+enum tm_status tm_sources_get(struct tm_pipeline *pipeline,
+                              struct tm_tools *tools,
+                              const struct tm_part *part, void *place);
+
+/*
+ * The words of the base that `dtype` words are coded against: `count` words
+ * of source 0, converted and continued with zeros as docs/format.md has it.
+ * NULL where there is no base.
+ */
+const void *tm_sources_base(struct tm_pipeline *pipeline,
+                            struct tm_tools *tools, const struct tm_part *part,
+                            enum tm_dtype dtype, uint64_t words);
+
+/* compute.c: makes what the unit's slot has to hold beside its inputs. */
+enum tm_status tm_compute(struct tm_pipeline *pipeline, struct tm_job *job,
+                          struct tm_tools *tools);
+
+/*
+ * encode.c: encodes the chunk `part`, whose sources tools->data has, for every
+ * vector that is to have it; `out` is what was computed, if anything.
+ */
+enum tm_status tm_encode(struct tm_pipeline *pipeline, struct tm_tools *tools,
+                         const struct tm_part *part, const void *out);
+
+/* hash.c: the unit's turn in its stream, in file order. */
+enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
+                       struct tm_job *job);
 
 bool tm_stream_init(struct tm_stream *stream, size_t width);
 void tm_stream_free(struct tm_stream *stream, size_t width);

@@ -37,18 +37,18 @@ static enum tm_status bind_base(struct tm_plan *plan)
     return TM_OK;
 }
 
-static void count_bytes(struct tm_plan *plan)
+uint64_t tm_plan_source_bytes(const struct tm_plan *plan, size_t tensor,
+                              size_t column)
 {
-    for (size_t t = 0; t < plan->num_tensors; t++) {
-        const struct tm_source *sources = tm_plan_sources(plan, t);
+    const struct tm_plan_tensor *of = &plan->tensors[tensor];
+    const struct tm_source *source = &tm_plan_sources(plan, tensor)[column];
 
-        for (size_t i = 0; i < plan->width; i++)
-            if (sources[i].file != TM_NO_FILE)
-                plan->bytes_read += tm_plan_source_bytes(
-                    &plan->tensors[t], (enum tm_dtype)sources[i].dtype);
-    }
-    for (size_t i = 0; i < plan->num_shards; i++)
-        plan->bytes_written += plan->shards[i].size;
+    if (source->file == TM_NO_FILE)
+        return 0;
+    if (source->is_coded)
+        return plan->coded[source->offset].coded->bytes;
+    return tm_plan_source_count(of, column) *
+           tm_plan_unit(of, (enum tm_dtype)source->dtype);
 }
 
 static void count_memory(struct tm_plan *plan)
@@ -58,7 +58,32 @@ static void count_memory(struct tm_plan *plan)
             (sizeof(*plan->tensors) + sizeof(*plan->base.tensors) +
              plan->width * sizeof(*plan->sources)) +
         plan->base.table_size * sizeof(*plan->base.table) +
-        plan->files_capacity * sizeof(*plan->files) + plan->base.arena.bytes;
+        plan->files_capacity * sizeof(*plan->files) + plan->base.arena.bytes +
+        plan->num_coded * sizeof(*plan->coded) +
+        plan->num_tensors * plan->num_outputs * sizeof(*plan->targets);
+    for (size_t i = 0; i < plan->num_stored; i++) {
+        const struct tm_vector_stored *stored = &plan->stored[i];
+
+        plan->bytes_kept +=
+            stored->bytes_kept + stored->arena.bytes +
+            stored->tuned.arena.bytes +
+            stored->tuned.num_tensors * sizeof(*stored->tuned.tensors) +
+            stored->tuned.table_size * sizeof(*stored->tuned.table);
+    }
+    for (size_t i = 0; i < plan->num_outputs; i++)
+        plan->bytes_kept +=
+            plan->outputs[i].num_records * sizeof(*plan->outputs[i].records) +
+            plan->outputs[i].num_shards * sizeof(*plan->outputs[i].shards);
+}
+
+void tm_plan_sum_up(struct tm_plan *plan)
+{
+    for (size_t t = 0; t < plan->num_tensors; t++)
+        for (size_t i = 0; i < plan->width; i++)
+            plan->bytes_read += tm_plan_source_bytes(plan, t, i);
+    for (size_t i = 0; i < plan->num_shards && plan->product == TM_MODEL; i++)
+        plan->bytes_written += plan->shards[i].size;
+    count_memory(plan);
 }
 
 /* Without a base no more can be said of a vector than that it is there. */
@@ -101,8 +126,7 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
         return bound;
     if (status != TM_OK)
         return status;
-    count_bytes(plan);
-    count_memory(plan);
+    tm_plan_sum_up(plan);
     return tm_plan_budget(plan, settings);
 }
 
@@ -113,6 +137,16 @@ void tm_plan_free(struct tm_plan *plan)
     free(plan->shards);
     free(plan->tensors);
     free(plan->sources);
+    free(plan->coded);
+    for (size_t i = 0; i < plan->num_stored; i++)
+        tm_vector_close(&plan->stored[i]);
+    free(plan->stored);
+    free(plan->targets);
+    for (size_t i = 0; i < plan->num_outputs; i++) {
+        free(plan->outputs[i].shards);
+        free(plan->outputs[i].records);
+    }
+    free(plan->outputs);
     free(plan->files);
     tm_checkpoint_close(&plan->base);
     tm_arena_free(&plan->arena);

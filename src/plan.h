@@ -7,16 +7,19 @@
  * all problems of one kind together. The engine (src/run.h) executes a plan
  * and knows neither recipes nor methods.
  *
- *     checkpoints -> plan.c         opens the base, puts the rest together
+ *     checkpoints -> plan.c         a merge: opens the base, joins the rest
+ *                    plan_apply.c   a stored vector put back on its base
+ *                    plan_diff.c    fine-tunes to be stored as vectors
  *                    plan_layout.c  output shards and their headers
  *                    plan_bind.c    where each vector's tensors are
+ *                    plan_vector.c  the same for stored vectors, by content
  *                    side_files.c   what else belongs to the model
  *                    budget.c       how the memory is divided
  *                    plan_print.c   the plan as text and as JSON
  *
- * Where later work goes: a source that is coded (stored vectors) says so in
- * tm_source; a method with more phases than one adds them to tm_operation; a
- * part of a plan, for one of many machines, is a range of its shards.
+ * Where later work goes: a method with more phases than one adds them to
+ * tm_operation; a part of a plan, for one of many machines, is a range of its
+ * shards.
  */
 #ifndef TM_SRC_PLAN_H
 #define TM_SRC_PLAN_H
@@ -27,8 +30,10 @@
 
 #include "io/arena.h"
 #include "io/checkpoint.h"
+#include "io/chunk.h"
 #include "io/file.h"
 #include "io/transfer.h"
+#include "io/vector.h"
 #include "kernels/dtype.h"
 #include "src/recipe.h"
 
@@ -36,6 +41,15 @@
 enum tm_operation {
     TM_COPY, /* the base's bytes; what other sources there are must equal it */
     TM_SUM,  /* kernels/sum.h over the sources */
+    TM_TAKE, /* each vector's own words: one to write, or all to encode */
+};
+
+/* What a run makes. */
+enum tm_product {
+    TM_MODEL,        /* output shards, as they are computed */
+    TM_CHECK,        /* the same, looked at and not written */
+    TM_MODEL_VECTOR, /* the same, stored as one vector against the base */
+    TM_VECTORS,      /* every input but the base, stored as a vector */
 };
 
 struct tm_input_file {
@@ -45,11 +59,27 @@ struct tm_input_file {
 
 #define TM_NO_FILE UINT32_MAX
 
-/* Where one input of a tensor is: raw elements in a file. */
+/* Where one input of a tensor is: in a file, as it is or coded. */
 struct tm_source {
-    uint64_t offset;
-    uint32_t file; /* TM_NO_FILE: this vector has no part in the tensor */
+    uint64_t offset; /* in the file; of a coded one: its number in `coded` */
+    uint32_t file;   /* TM_NO_FILE: this vector has no part in the tensor */
     uint8_t dtype;
+    bool is_coded;
+};
+
+/* A tensor of a stored vector that is an input. */
+struct tm_coded_source {
+    const struct tm_coded *coded;
+    const uint32_t *lengths; /* of its chunks */
+    const char *vector;      /* the path, for messages */
+};
+
+#define TM_NO_TARGET UINT32_MAX
+
+/* Where one tensor of a stored vector that is made belongs. */
+struct tm_target {
+    uint32_t shard;  /* of the vector; TM_NO_TARGET: it has no such tensor */
+    uint32_t record; /* in the index of that shard */
 };
 
 struct tm_plan_tensor {
@@ -57,9 +87,10 @@ struct tm_plan_tensor {
     const char *dtype_name; /* of the output */
     const char *why;        /* a copy is one; NULL for sums */
     const uint64_t *shape;
-    uint64_t elements;
-    uint64_t bytes;  /* of the output */
-    uint64_t offset; /* in the output shard */
+    uint64_t elements;      /* TM_TAKE: words */
+    uint64_t base_elements; /* of those, how many the base has */
+    uint64_t bytes;         /* of the output */
+    uint64_t offset;        /* in the output shard */
     uint32_t shard;
     uint8_t ndim;
     uint8_t dtype; /* of the output */
@@ -73,6 +104,45 @@ struct tm_plan_shard {
     uint64_t size;
     size_t first; /* its tensors: tensors[first] ... in file order */
     size_t count;
+};
+
+/* A tensor of a vector that is to be made. */
+struct tm_output_record {
+    const char *name;
+    uint64_t words;
+    uint64_t base_words; /* 0 where it has no base */
+    uint64_t first;      /* of its chunks, among all of the vector */
+    uint64_t count;
+    uint8_t base_code;
+    bool has_base;
+    bool is_like_base; /* type and shape are: it may turn out the same */
+    bool is_measured;  /* its differences are numbers */
+};
+
+/* A shard of the tuned checkpoint that a vector is to be made of. */
+struct tm_output_shard {
+    const char *name;       /* of the vector's file */
+    const char *tuned_name; /* of the tuned one */
+    uint64_t tuned_bytes;
+    const char *start_path; /* file that begins as the tuned one; NULL: the
+                               plan's own shard of this number */
+    uint64_t start_bytes;   /* up to its data */
+    size_t first;           /* of its records */
+    size_t count;
+};
+
+/* A vector that is to be made. */
+struct tm_output {
+    const char *directory; /* in OUT, with a slash at its end; or "" */
+    const char *tuned_path;
+    bool single_file;
+    struct tm_output_shard *shards;
+    size_t num_shards;
+    struct tm_output_record *records; /* in the order of the index */
+    size_t num_records;
+    uint64_t num_chunks;
+    uint64_t tuned_bytes; /* of all shards */
+    struct tm_side_file *side_files;
 };
 
 /* A file beside the weights that is copied, or one that is not. */
@@ -93,14 +163,18 @@ struct tm_extra {
 
 /* How --memory is divided; all in bytes. */
 struct tm_budget {
-    uint64_t total;  /* --memory */
-    uint64_t fixed;  /* plan, digests and what the run keeps beside slots */
-    uint64_t span;   /* output bytes of a unit, at most */
-    uint64_t slot;   /* buffers of a unit: its reads and its output */
-    size_t slots;    /* units in flight, at most */
-    size_t tiles;    /* of one unit, at most */
-    size_t requests; /* of one unit, at most */
-    uint64_t units;  /* in all */
+    uint64_t total;     /* --memory */
+    uint64_t fixed;     /* plan, digests and what the run keeps beside slots */
+    uint64_t span;      /* output bytes of a unit, at most */
+    uint64_t slot;      /* buffers of a unit: its reads and its output */
+    uint64_t decoded;   /* bytes of a chunk of all coded sources */
+    uint64_t converted; /* bytes of the base words of a chunk */
+    size_t slots;       /* units in flight, at most */
+    size_t tiles;       /* of one unit, at most */
+    size_t requests;    /* of one unit, at most */
+    size_t pieces;      /* chunks that are encoded of one unit, at most */
+    unsigned workers;
+    uint64_t units; /* in all */
 };
 
 struct tm_plan {
@@ -117,6 +191,17 @@ struct tm_plan {
     /* sources[t * width + i]: of tensor t, the base (i = 0) and vector i-1 */
     struct tm_source *sources;
     size_t width;
+    struct tm_coded_source *coded;
+    size_t num_coded;
+    struct tm_vector_stored *stored; /* opened, for as long as the plan */
+    size_t num_stored;
+
+    enum tm_product product;
+    enum tm_codec codec; /* of the vectors that are made */
+    /* targets[t * num_outputs + i]: of tensor t, in the vector i */
+    struct tm_target *targets;
+    struct tm_output *outputs; /* vectors that are made */
+    size_t num_outputs;
 
     struct tm_input_file *files;
     size_t num_files;
@@ -151,21 +236,59 @@ tm_plan_sources(const struct tm_plan *plan, size_t tensor)
     return &plan->sources[tensor * plan->width];
 }
 
+/* Whether tensors are worked on chunk by chunk (io/chunk.h). */
+static inline bool tm_plan_is_chunked(const struct tm_plan *plan)
+{
+    return plan->num_coded > 0 || plan->product != TM_MODEL;
+}
+
 /* Bytes of one element as the kernels see it: 1 in copies. */
 static inline uint64_t tm_plan_unit(const struct tm_plan_tensor *tensor,
                                     enum tm_dtype dtype)
 {
+    if (tensor->operation == TM_TAKE)
+        return tm_word_bytes(dtype);
     return tensor->operation == TM_COPY ? 1 : tm_dtype_bits(dtype) / 8;
 }
 
-/* Bytes of one input of `tensor`, whose type is `dtype`. */
-static inline uint64_t tm_plan_source_bytes(const struct tm_plan_tensor *tensor,
-                                            enum tm_dtype dtype)
+/* Elements, as the kernels see them, of one chunk. */
+static inline uint64_t tm_plan_chunk(const struct tm_plan_tensor *tensor)
 {
-    return tensor->operation == TM_COPY
-               ? tensor->bytes
-               : tensor->elements * (tm_dtype_bits(dtype) / 8);
+    const uint64_t size = tensor->operation == TM_COPY
+                              ? tm_word_bytes((enum tm_dtype)tensor->dtype)
+                              : 1;
+
+    return size * TM_CHUNK_WORDS;
 }
+
+/* All elements of `tensor` as the kernels see them. */
+static inline uint64_t tm_plan_count(const struct tm_plan_tensor *tensor)
+{
+    return tensor->operation == TM_COPY ? tensor->bytes : tensor->elements;
+}
+
+/* Bytes that are read of source `column` of tensor number `tensor`. */
+uint64_t tm_plan_source_bytes(const struct tm_plan *plan, size_t tensor,
+                              size_t column);
+
+/* Elements of the input `column` of `tensor`: the base may have fewer. */
+static inline uint64_t tm_plan_source_count(const struct tm_plan_tensor *tensor,
+                                            size_t column)
+{
+    return column == 0 && tensor->operation == TM_TAKE ? tensor->base_elements
+                                                       : tm_plan_count(tensor);
+}
+
+/* Bytes to read, to write and to keep, once all else is known. */
+void tm_plan_sum_up(struct tm_plan *plan);
+
+/*
+ * Adds a stored vector, opened in plan->stored, to the coded sources; they are
+ * numbered as its tensors, from *first on.
+ */
+enum tm_status tm_plan_add_coded(struct tm_plan *plan,
+                                 const struct tm_vector_stored *vector,
+                                 uint64_t *first);
 
 /* The parts of making a plan; see the table above. */
 enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/bind_base.h"
 #include "src/cpus.h"
 #include "src/plan.h"
 
@@ -69,6 +70,29 @@ enum tm_status tm_plan_add_files(struct tm_plan *plan,
         plan->files[plan->num_files++] =
             (struct tm_input_file){path, shard->identity};
     }
+    return TM_OK;
+}
+
+enum tm_status tm_plan_add_coded(struct tm_plan *plan,
+                                 const struct tm_vector_stored *vector,
+                                 uint64_t *first)
+{
+    const struct tm_checkpoint *tuned = &vector->tuned;
+    struct tm_coded_source *coded =
+        realloc(plan->coded,
+                (plan->num_coded + tuned->num_tensors + 1) * sizeof(*coded));
+
+    if (coded == NULL)
+        return tm_no_memory();
+    plan->coded = coded;
+    *first = plan->num_coded;
+    for (size_t i = 0; i < tuned->num_tensors; i++)
+        coded[plan->num_coded++] = (struct tm_coded_source){
+            .coded = &vector->coded[i],
+            .lengths = vector->shards[tuned->tensors[i].shard].lengths +
+                       vector->coded[i].first,
+            .vector = vector->path,
+        };
     return TM_OK;
 }
 
@@ -163,9 +187,13 @@ static void extra_tensor(struct tm_plan *plan, size_t number,
 struct opening {
     struct tm_plan *plan;
     struct tm_checkpoint checkpoint;
-    size_t number;  /* of the vector */
-    uint32_t first; /* of its files in the plan */
-    size_t matched; /* of its tensors */
+    struct tm_vector_stored *stored; /* NULL: it is a checkpoint */
+    uint32_t *tensors;    /* of a stored one: for each of the base's tensors,
+                             its own + 1, or 0 */
+    uint64_t first_coded; /* of its tensors, in the plan */
+    size_t number;        /* of the vector */
+    uint32_t first;       /* of its files in the plan */
+    size_t matched;       /* of its tensors */
     struct problems problems;
     enum tm_status status;
 };
@@ -174,8 +202,9 @@ struct opening {
  * The tensor of that name. Most checkpoints of a family have their tensors
  * in one order: `next`, the one after the last found, is the first guess.
  */
-static const struct tm_tensor *find(const struct tm_checkpoint *checkpoint,
-                                    const char *name, size_t *next)
+static const struct tm_tensor *
+find_by_name(const struct tm_checkpoint *checkpoint, const char *name,
+             size_t *next)
 {
     const struct tm_tensor *tensor = NULL;
 
@@ -189,17 +218,54 @@ static const struct tm_tensor *find(const struct tm_checkpoint *checkpoint,
     return tensor;
 }
 
+/* What the vector's tensors are called and look like. */
+static const struct tm_checkpoint *tuned_of(const struct opening *opening)
+{
+    return opening->stored != NULL ? &opening->stored->tuned
+                                   : &opening->checkpoint;
+}
+
+/* The vector's tensor that goes with number `t` of the base, or NULL. */
+static const struct tm_tensor *find(const struct opening *opening, size_t t,
+                                    size_t *next)
+{
+    const struct tm_checkpoint *tuned = tuned_of(opening);
+
+    if (opening->tensors == NULL)
+        return find_by_name(tuned, opening->plan->base.tensors[t].name, next);
+    return opening->tensors[t] > 0 ? &tuned->tensors[opening->tensors[t] - 1]
+                                   : NULL;
+}
+
+/* Where the bytes of `tensor` are. */
+static struct tm_source source_of(const struct opening *opening,
+                                  const struct tm_tensor *tensor)
+{
+    struct tm_source source = {
+        .offset = tensor->offset,
+        .file = opening->first + tensor->shard,
+        .dtype = tensor->dtype,
+    };
+
+    if (opening->stored != NULL) {
+        source.is_coded = true;
+        source.offset = opening->first_coded +
+                        (uint64_t)(tensor - opening->stored->tuned.tensors);
+    }
+    return source;
+}
+
 /* Fills in the vector's column of sources. Touches nothing else. */
 static enum tm_status bind_column(struct opening *opening)
 {
     struct tm_plan *plan = opening->plan;
-    const struct tm_checkpoint *vector = &opening->checkpoint;
+    const struct tm_checkpoint *vector = tuned_of(opening);
     const bool is_used = plan->recipe->vectors[opening->number].weight != 0;
     size_t next = 0;
 
     for (size_t t = 0; t < plan->num_tensors; t++) {
         const struct tm_tensor *own = &plan->base.tensors[t];
-        const struct tm_tensor *tensor = find(vector, own->name, &next);
+        const struct tm_tensor *tensor = find(opening, t, &next);
 
         if (tensor == NULL) {
             if (!plan->recipe->allow_missing && list_next(&opening->problems))
@@ -212,24 +278,31 @@ static enum tm_status bind_column(struct opening *opening)
         opening->matched++;
         if (fits(vector, tensor, own, &opening->problems) && is_used)
             plan->sources[t * plan->width + 1 + opening->number] =
-                (struct tm_source){
-                    .offset = tensor->offset,
-                    .file = opening->first + tensor->shard,
-                    .dtype = tensor->dtype,
-                };
+                source_of(opening, tensor);
     }
     return TM_OK;
+}
+
+/* Whether tensor `t` of the vector goes with none of the base's. */
+static bool is_extra(const struct opening *opening, size_t t)
+{
+    const struct tm_checkpoint *tuned = tuned_of(opening);
+
+    return (opening->stored == NULL ||
+            opening->stored->coded[t].state == TM_ALONE) &&
+           tm_checkpoint_get(&opening->plan->base, tuned->tensors[t].name) ==
+               NULL;
 }
 
 /* What the vector has and the base lacks; ends the list of problems. */
 static enum tm_status finish_vector(struct opening *opening)
 {
     struct tm_plan *plan = opening->plan;
-    const struct tm_checkpoint *vector = &opening->checkpoint;
+    const struct tm_checkpoint *vector = tuned_of(opening);
 
     for (size_t t = 0;
          t < vector->num_tensors && opening->matched < vector->num_tensors; t++)
-        if (tm_checkpoint_get(&plan->base, vector->tensors[t].name) == NULL)
+        if (is_extra(opening, t))
             extra_tensor(plan, opening->number, vector, &vector->tensors[t],
                          &opening->problems);
     finish_problems(&opening->problems);
@@ -238,19 +311,28 @@ static enum tm_status finish_vector(struct opening *opening)
 
 static enum tm_status parse_index(struct opening *opening)
 {
+    if (opening->stored != NULL)
+        return TM_OK;
     return tm_checkpoint_parse_index(&opening->checkpoint);
 }
 
 static enum tm_status parse_headers(struct opening *opening)
 {
+    if (opening->stored != NULL)
+        return TM_OK;
     return tm_checkpoint_parse_headers(&opening->checkpoint,
                                        &opening->plan->base);
 }
 
 static enum tm_status add_files(struct opening *opening)
 {
-    return tm_plan_add_files(opening->plan, &opening->checkpoint,
-                             &opening->first);
+    const enum tm_status status =
+        tm_plan_add_files(opening->plan, tuned_of(opening), &opening->first);
+
+    if (status != TM_OK || opening->stored == NULL)
+        return status;
+    return tm_plan_add_coded(opening->plan, opening->stored,
+                             &opening->first_coded);
 }
 
 typedef enum tm_status step(struct opening *opening);
@@ -272,6 +354,50 @@ static void in_parallel(struct opening *openings, size_t count, step *what)
             openings[i].status = what(&openings[i]);
 }
 
+/* Finds out which tensor of a stored vector goes with which of the base. */
+static enum tm_status bind_stored(struct opening *opening, struct tm_disk *disk)
+{
+    const struct tm_checkpoint *base = &opening->plan->base;
+    const struct tm_vector_stored *stored = opening->stored;
+    const size_t count = stored->tuned.num_tensors;
+    uint32_t *map = malloc((count + 1) * sizeof(*map));
+    enum tm_status status;
+
+    opening->tensors = calloc(base->num_tensors + 1, sizeof(*opening->tensors));
+    if (map == NULL || opening->tensors == NULL) {
+        free(map);
+        return tm_no_memory();
+    }
+    status = tm_bind_base(disk, base, stored, map);
+    for (size_t i = 0; i < count && status == TM_OK; i++) {
+        const struct tm_tensor *own =
+            tm_checkpoint_get(base, stored->tuned.tensors[i].name);
+
+        if (map[i] != TM_NO_BASE)
+            opening->tensors[map[i]] = (uint32_t)i + 1;
+        else if (own != NULL && opening->tensors[own - base->tensors] == 0)
+            opening->tensors[own - base->tensors] = (uint32_t)i + 1;
+    }
+    free(map);
+    return status;
+}
+
+/* Finds the vector's files; opens it whole if it is a stored one. */
+static enum tm_status find_vector(struct opening *opening, struct tm_disk *disk,
+                                  const char *path)
+{
+    struct tm_plan *plan = opening->plan;
+    enum tm_status status;
+
+    if (!tm_vector_is(path))
+        return tm_checkpoint_find(disk, path, &opening->checkpoint);
+    opening->stored = &plan->stored[plan->num_stored++];
+    status = tm_vector_open(disk, path, opening->stored);
+    if (status == TM_OK)
+        status = bind_stored(opening, disk);
+    return status;
+}
+
 static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
                                  size_t first, struct opening *openings,
                                  size_t count)
@@ -283,12 +409,11 @@ static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
 
         openings[i] = (struct opening){
             .plan = plan, .number = first + i, .problems = {path, 0}};
-        openings[i].status =
-            tm_checkpoint_find(disk, path, &openings[i].checkpoint);
+        openings[i].status = find_vector(&openings[i], disk, path);
     }
     in_parallel(openings, count, parse_index);
     for (size_t i = 0; i < count; i++)
-        if (openings[i].status == TM_OK)
+        if (openings[i].status == TM_OK && openings[i].stored == NULL)
             openings[i].status =
                 tm_checkpoint_read_headers(disk, &openings[i].checkpoint);
     in_parallel(openings, count, parse_headers);
@@ -299,6 +424,7 @@ static enum tm_status bind_batch(struct tm_plan *plan, struct tm_disk *disk,
         if (status == TM_OK)
             status = openings[i].status;
         tm_checkpoint_close(&openings[i].checkpoint);
+        free(openings[i].tensors);
     }
     return status;
 }
@@ -354,8 +480,11 @@ enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
     struct opening *openings = calloc(batch, sizeof(*openings));
     enum tm_status status = TM_OK;
 
-    if (openings == NULL)
+    plan->stored = calloc(plan->recipe->num_vectors, sizeof(*plan->stored));
+    if (openings == NULL || plan->stored == NULL) {
+        free(openings);
         return tm_no_memory();
+    }
     for (size_t v = 0; v < plan->recipe->num_vectors; v += batch) {
         const size_t left = plan->recipe->num_vectors - v;
         const enum tm_status own =

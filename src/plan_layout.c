@@ -18,6 +18,7 @@
 #include "io/json.h"
 #include "io/path.h"
 #include "io/safetensors.h"
+#include "io/text.h"
 #include "src/plan.h"
 
 /* Shard numbers in names have five digits. */
@@ -138,31 +139,6 @@ static enum tm_status name_shards(struct tm_plan *plan, const char *out)
 
 /* --- headers -------------------------------------------------------------*/
 
-/* Text that grows. */
-struct text {
-    char *bytes;
-    size_t length;
-    size_t capacity;
-};
-
-static bool append(void *context, const char *bytes, size_t length)
-{
-    struct text *text = context;
-
-    if (text->capacity - text->length < length) {
-        const size_t capacity = 2 * (text->length + length) + TM_BLOCK;
-        char *more = realloc(text->bytes, capacity);
-
-        if (more == NULL)
-            return false;
-        text->bytes = more;
-        text->capacity = capacity;
-    }
-    memcpy(text->bytes + text->length, bytes, length);
-    text->length += length;
-    return true;
-}
-
 /*
  * The metadata of output shard `number`: that of the base shard it stands
  * for, or with --shard-size of all of them, the first value of each key.
@@ -194,20 +170,12 @@ static void write_metadata(const struct tm_plan *plan, size_t number,
 /* Pads with spaces, so that the data begins on a block, and adds N. */
 static enum tm_status complete_header(struct tm_plan *plan,
                                       struct tm_plan_shard *shard,
-                                      struct text *text)
+                                      struct tm_text *text)
 {
-    static const char spaces[64] = "                                "
-                                   "                               ";
     uint64_t n;
 
-    while (text->length % TM_BLOCK != 0) {
-        size_t gap = TM_BLOCK - text->length % TM_BLOCK;
-
-        if (gap > sizeof(spaces) - 1)
-            gap = sizeof(spaces) - 1;
-        if (!append(text, spaces, gap))
-            return tm_no_memory();
-    }
+    if (!tm_text_pad(text, (text->length + TM_BLOCK - 1) / TM_BLOCK * TM_BLOCK))
+        return tm_no_memory();
     n = text->length - 8;
     if (n > TM_HEADER_MAX)
         return tm_error(TM_BAD_DATA,
@@ -231,12 +199,12 @@ static enum tm_status complete_header(struct tm_plan *plan,
 static enum tm_status make_header(struct tm_plan *plan, size_t number)
 {
     struct tm_plan_shard *shard = &plan->shards[number];
-    struct text text = {0};
+    struct tm_text text = {0};
     struct tm_json_writer writer = {
-        .sink = append, .context = &text, .compact = true};
+        .sink = tm_text_sink, .context = &text, .compact = true};
     enum tm_status status;
 
-    writer.failed = !append(&text, "\0\0\0\0\0\0\0\0", 8);
+    writer.failed = !tm_text_append(&text, "\0\0\0\0\0\0\0\0", 8);
     tm_json_begin(&writer, NULL, '{');
     write_metadata(plan, number, &writer);
     for (size_t i = 0; i < shard->count; i++) {

@@ -19,13 +19,11 @@ static uint64_t *bytes_by_file(const struct tm_plan *plan)
     uint64_t *bytes = calloc(plan->num_files + 1, sizeof(*bytes));
 
     for (size_t t = 0; t < plan->num_tensors && bytes != NULL; t++) {
-        const struct tm_plan_tensor *tensor = &plan->tensors[t];
         const struct tm_source *sources = tm_plan_sources(plan, t);
 
         for (size_t i = 0; i < plan->width; i++)
             if (sources[i].file != TM_NO_FILE)
-                bytes[sources[i].file] += tm_plan_source_bytes(
-                    tensor, (enum tm_dtype)sources[i].dtype);
+                bytes[sources[i].file] += tm_plan_source_bytes(plan, t, i);
     }
     return bytes;
 }

@@ -10,7 +10,7 @@
 
 uint64_t tm_results_memory(const struct tm_plan *plan)
 {
-    return plan->num_shards * sizeof(struct tm_digest) +
+    return tm_made_memory(plan) + plan->num_shards * sizeof(struct tm_digest) +
            plan->num_tensors * (sizeof(struct tm_digest) * (1 + plan->width) +
                                 sizeof(struct tm_sum_stats));
 }
@@ -39,14 +39,21 @@ enum tm_status tm_results_init(struct tm_results *results,
         .tensors = calloc(tensors, sizeof(*results->tensors)),
         .sources = calloc(tensors * plan->width, sizeof(*results->sources)),
         .stats = calloc(tensors, sizeof(*results->stats)),
+        .made = calloc(plan->num_outputs + 1, sizeof(*results->made)),
     };
+    enum tm_status status = TM_OK;
+
     if (results->shards == NULL || results->tensors == NULL ||
-        results->sources == NULL || results->stats == NULL) {
+        results->sources == NULL || results->stats == NULL ||
+        results->made == NULL) {
         tm_results_free(results);
         return tm_no_memory();
     }
+    results->num_made = plan->num_outputs;
+    for (size_t i = 0; i < plan->num_outputs && status == TM_OK; i++)
+        status = tm_made_init(&results->made[i], plan, &plan->outputs[i]);
     fill_empty(results, plan);
-    return TM_OK;
+    return status;
 }
 
 void tm_results_free(struct tm_results *results)
@@ -55,5 +62,8 @@ void tm_results_free(struct tm_results *results)
     free(results->tensors);
     free(results->sources);
     free(results->stats);
+    for (size_t i = 0; i < results->num_made; i++)
+        tm_made_free(&results->made[i]);
+    free(results->made);
     *results = (struct tm_results){0};
 }

@@ -13,6 +13,7 @@
 
 #include "io/digest.h"
 #include "kernels/sum.h"
+#include "src/made.h"
 #include "src/plan.h"
 #include "src/progress.h"
 
@@ -22,7 +23,9 @@ struct tm_results {
     /* sources[t * plan->width + i]: of the input tensor, where there is one */
     struct tm_digest *sources;
     struct tm_sum_stats *stats; /* one for each output tensor */
-    uint64_t bytes_read;        /* of tensors, each byte once */
+    struct tm_made *made;       /* the plan's num_outputs vectors */
+    size_t num_made;
+    uint64_t bytes_read; /* of tensors, each byte once */
     uint64_t bytes_written;
     double seconds;
     enum tm_stage limit; /* what the run mostly waited for */

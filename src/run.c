@@ -85,7 +85,10 @@ static enum tm_status make_jobs(struct run *run)
         struct tm_job *job = &run->jobs[i];
 
         job->transfers = calloc(budget->requests, sizeof(*job->transfers));
-        if (job->transfers == NULL ||
+        job->pieces = calloc(budget->pieces + 1, sizeof(*job->pieces));
+        job->writes = calloc(run->plan->num_outputs + 1, sizeof(*job->writes));
+        if (job->transfers == NULL || job->pieces == NULL ||
+            job->writes == NULL ||
             !tm_unit_init(&job->unit, run->plan, &run->limits))
             return tm_no_memory();
         tm_jobs_add(&run->idle, job);
@@ -127,9 +130,13 @@ static void release(struct run *run)
     }
     for (size_t i = 0; i < run->plan->budget.slots && run->jobs; i++) {
         free(run->jobs[i].transfers);
+        free(run->jobs[i].pieces);
+        free(run->jobs[i].writes);
         tm_unit_free(&run->jobs[i].unit);
     }
     free(run->jobs);
+    for (size_t i = 0; i < run->plan->num_outputs; i++)
+        tm_made_close(&run->pipeline.results->made[i], run->disk);
     if (run->pool != NULL)
         munmap(run->pool, run->pool_bytes);
     tm_cutter_free(&run->cutter);
@@ -144,9 +151,16 @@ static void set_status(struct run *run, enum tm_status status)
 
 /* --- output shards -------------------------------------------------------*/
 
-/* All shards are made at once: what they need is known to be there. */
-static enum tm_status create_shards(struct run *run)
+/* All files are made at once. */
+static enum tm_status create_files(struct run *run)
 {
+    enum tm_status vectors = TM_OK;
+
+    for (size_t i = 0; i < run->plan->num_outputs && vectors == TM_OK; i++)
+        vectors = tm_made_create(&run->pipeline.results->made[i], run->disk,
+                                 run->staging, run->settings->direct);
+    if (vectors != TM_OK || run->plan->product != TM_MODEL)
+        return vectors;
     for (size_t i = 0; i < run->plan->num_shards; i++) {
         const struct tm_plan_shard *shard = &run->plan->shards[i];
         const char *path = tm_staging_path(run->staging, shard->name);
@@ -166,28 +180,41 @@ static enum tm_status create_shards(struct run *run)
     return TM_OK;
 }
 
+static enum tm_status open_shard(struct run *run, size_t number,
+                                 struct tm_file *file)
+{
+    const struct tm_plan_shard *shard = &run->plan->shards[number];
+    const char *path = tm_staging_path(run->staging, shard->name);
+
+    if (path == NULL)
+        return tm_no_memory();
+    return tm_file_reopen(run->disk->engine, run->staging->fd, shard->name,
+                          path, run->settings->direct, file);
+}
+
 /* The stream of output shard `number`; NULL while all are busy. */
 static struct tm_stream *stream_of(struct run *run, size_t number)
 {
-    const struct tm_plan_shard *shard = &run->plan->shards[number];
     struct tm_stream *stream = &run->streams[number % TM_OPEN_STREAMS];
-    const char *path;
-    enum tm_status status;
+    enum tm_status status = TM_OK;
 
     if (stream->open)
         return stream->shard == number ? stream : NULL;
-    path = tm_staging_path(run->staging, shard->name);
-    status =
-        path == NULL
-            ? tm_no_memory()
-            : tm_file_reopen(run->disk->engine, run->staging->fd, shard->name,
-                             path, run->settings->direct, &stream->file);
+    if (run->plan->product == TM_MODEL)
+        status = open_shard(run, number, &stream->file);
     if (status != TM_OK) {
         set_status(run, status);
         return NULL;
     }
     tm_stream_reset(stream, run->plan->width, number);
     return stream;
+}
+
+/* The stream can serve another shard. */
+static void close_stream(struct run *run, struct tm_stream *stream)
+{
+    set_status(run, tm_file_close(run->disk->engine, &stream->file));
+    stream->open = false;
 }
 
 /* All of the shard is written: cut the padding off and sync it. */
@@ -198,6 +225,10 @@ static void finish_stream(struct run *run, struct tm_stream *stream)
         .kind = TM_CALL_TRUNCATE, .fd = stream->file.fd, .size = size};
     enum tm_status status = TM_OK;
 
+    if (stream->file.fd < 0) {
+        close_stream(run, stream); /* it had no file */
+        return;
+    }
     if (size % TM_BLOCK != 0)
         status = tm_disk_call(run->disk, &truncate_it, TM_IO_ERROR,
                               stream->file.path, "set the size");
@@ -208,13 +239,6 @@ static void finish_stream(struct run *run, struct tm_stream *stream)
     stream->sync = (struct tm_transfer){
         .kind = TM_OP_SYNC, .file = &stream->file, .owner = NULL};
     tm_transfer_start(run->disk, &stream->sync);
-}
-
-/* The sync is done; the stream can serve another shard. */
-static void close_stream(struct run *run, struct tm_stream *stream)
-{
-    set_status(run, tm_file_close(run->disk->engine, &stream->file));
-    stream->open = false;
 }
 
 /* --- reading -------------------------------------------------------------*/
@@ -343,25 +367,41 @@ static void start_units(struct run *run)
 
 /* --- writing -------------------------------------------------------------*/
 
+/* The job's output is where it belongs. */
+static void writes_done(struct run *run, struct tm_job *job)
+{
+    struct tm_stream *stream = job->stream;
+
+    run->writing--;
+    for (size_t i = 0; i < job->num_writes; i++)
+        run->bytes_written += job->writes[i].len;
+    stream->written++;
+    if (stream->all_cut && stream->written == stream->cut &&
+        run->status == TM_OK)
+        finish_stream(run, stream);
+    tm_jobs_add(&run->idle, job);
+}
+
 static void start_writes(struct run *run, struct tm_job *job)
 {
-    const struct tm_unit *unit = &job->unit;
-    const uint64_t bytes = unit->end - unit->begin;
-    const uint64_t len = (bytes + TM_BLOCK - 1) / TM_BLOCK * TM_BLOCK;
-    const struct tm_transfer all = {
-        .kind = TM_OP_WRITE,
-        .file = &job->stream->file,
-        .offset = unit->begin,
-        .buf = job->slot,
-        .len = len,
-        .need = len,
-        .owner = job,
-    };
-
-    memset(job->slot + bytes, 0, len - bytes);
     job->pending = 0;
     run->writing++;
-    start_transfers(run, job, &all);
+    for (size_t i = 0; i < job->num_writes; i++) {
+        const struct tm_write *write = &job->writes[i];
+        const struct tm_transfer all = {
+            .kind = TM_OP_WRITE,
+            .file = write->file,
+            .offset = write->offset,
+            .buf = job->slot + write->place,
+            .len = write->len,
+            .need = write->len,
+            .owner = job,
+        };
+
+        start_transfers(run, job, &all);
+    }
+    if (job->num_writes == 0)
+        writes_done(run, job);
 }
 
 /* Takes what the workers have done. */
@@ -393,19 +433,6 @@ static void reads_done(struct run *run, struct tm_job *job)
         tm_inputs_release(&run->inputs, job->unit.reads[i].file);
     if (run->status == TM_OK)
         pass_to_workers(run, job);
-}
-
-static void writes_done(struct run *run, struct tm_job *job)
-{
-    struct tm_stream *stream = job->stream;
-
-    run->writing--;
-    run->bytes_written += job->unit.end - job->unit.begin;
-    stream->written++;
-    if (stream->all_cut && stream->written == stream->cut &&
-        run->status == TM_OK)
-        finish_stream(run, stream);
-    tm_jobs_add(&run->idle, job);
 }
 
 static void complete(struct run *run, struct tm_transfer *transfer)
@@ -506,7 +533,7 @@ static void close_pipeline(struct tm_pipeline *p)
 /* The team: this thread moves bytes, the others compute. */
 static void run_team(struct run *run)
 {
-    const unsigned workers = tm_cpus_to_use(run->settings->threads);
+    const unsigned workers = run->plan->budget.workers;
 
 #pragma omp parallel num_threads((int)workers + 1)
     {
@@ -519,6 +546,15 @@ static void run_team(struct run *run)
             tm_worker(&run->pipeline);
         }
     }
+}
+
+static enum tm_status finish_vectors(struct run *run)
+{
+    enum tm_status status = TM_OK;
+
+    for (size_t i = 0; i < run->plan->num_outputs && status == TM_OK; i++)
+        status = tm_made_finish(&run->pipeline.results->made[i], run->disk);
+    return status;
 }
 
 static void note_results(struct run *run)
@@ -557,11 +593,13 @@ enum tm_status tm_run(const struct tm_plan *plan,
         run.streams[i].file.fd = -1;
     run.status = prepare(&run);
     if (run.status == TM_OK)
-        run.status = create_shards(&run);
+        run.status = create_files(&run);
     tm_progress_start(&run.progress, settings->progress, plan->bytes_read,
                       plan->bytes_written);
     if (run.status == TM_OK)
         run_team(&run);
+    if (run.status == TM_OK)
+        run.status = finish_vectors(&run);
     tm_progress_finish(&run.progress, run.bytes_read, run.bytes_written);
     note_results(&run);
     release(&run);

@@ -29,7 +29,7 @@ uint64_t tm_unit_memory(const struct tm_plan *plan,
 {
     return limits->tiles * sizeof(struct tm_tile) +
            limits->reads * sizeof(struct tm_read) +
-           max_places(plan, limits) * sizeof(uint64_t);
+           (max_places(plan, limits) + plan->num_outputs) * sizeof(uint64_t);
 }
 
 bool tm_unit_init(struct tm_unit *unit, const struct tm_plan *plan,
@@ -39,8 +39,10 @@ bool tm_unit_init(struct tm_unit *unit, const struct tm_plan *plan,
         .tiles = malloc(limits->tiles * sizeof(*unit->tiles)),
         .reads = malloc(limits->reads * sizeof(*unit->reads)),
         .places = malloc(max_places(plan, limits) * sizeof(*unit->places)),
+        .areas = malloc((plan->num_outputs + 1) * sizeof(*unit->areas)),
     };
-    if (unit->tiles != NULL && unit->reads != NULL && unit->places != NULL)
+    if (unit->tiles != NULL && unit->reads != NULL && unit->places != NULL &&
+        unit->areas != NULL)
         return true;
     tm_unit_free(unit);
     return false;
@@ -51,6 +53,7 @@ void tm_unit_free(struct tm_unit *unit)
     free(unit->tiles);
     free(unit->reads);
     free(unit->places);
+    free(unit->areas);
     *unit = (struct tm_unit){0};
 }
 
@@ -60,13 +63,17 @@ bool tm_cutter_init(struct tm_cutter *cutter, const struct tm_plan *plan,
     *cutter = (struct tm_cutter){
         .plan = plan,
         .ranges = malloc(limits->tiles * sizeof(*cutter->ranges)),
+        .cursors = malloc(plan->width * sizeof(*cutter->cursors)),
     };
-    return cutter->ranges != NULL;
+    for (size_t i = 0; i < plan->width && cutter->cursors != NULL; i++)
+        cutter->cursors[i].source = UINT64_MAX;
+    return cutter->ranges != NULL && cutter->cursors != NULL;
 }
 
 void tm_cutter_free(struct tm_cutter *cutter)
 {
     free(cutter->ranges);
+    free(cutter->cursors);
     *cutter = (struct tm_cutter){0};
 }
 
@@ -82,67 +89,102 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* The tile of `tensor` in the span, which it is known to reach into. */
-static struct tm_tile tile_of(const struct tm_plan *plan, size_t number,
-                              const struct tm_unit *unit)
+uint64_t tm_tile_count(const struct tm_plan *plan, const struct tm_tile *tile,
+                       size_t column)
 {
-    const struct tm_plan_tensor *tensor = &plan->tensors[number];
-    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
-    const uint64_t from = max_u64(unit->begin, tensor->offset) - tensor->offset;
-    const uint64_t to =
-        min_u64(unit->end, tensor->offset + tensor->bytes) - tensor->offset;
-    const uint64_t first = from / size;
+    const uint64_t all =
+        tm_plan_source_count(&plan->tensors[tile->tensor], column);
 
-    return (struct tm_tile){
-        .tensor = number,
-        .first = first,
-        .count = (to + size - 1) / size - first,
-        .shared_head = from % size != 0,
-    };
+    return all > tile->first ? min_u64(tile->count, all - tile->first) : 0;
+}
+
+/* Whether what is encoded of both goes to the same shards of vectors. */
+static bool same_targets(const struct tm_plan *plan, size_t a, size_t b)
+{
+    const size_t count = plan->num_outputs;
+
+    for (size_t i = 0; i < count; i++)
+        if (plan->targets[a * count + i].shard !=
+            plan->targets[b * count + i].shard)
+            return false;
+    return true;
 }
 
 /*
- * Lists the tiles of the span. Where there are more than fit, the span ends
- * at the block in which the first one left out begins; false if that is the
- * span's first.
+ * Where a tile that begins at the element `first` and does not fit ends: as
+ * far as the shard's byte `limit` if possible, on a block in the file, or
+ * between chunks. At least one element or chunk on.
  */
-static bool list_tiles(const struct tm_cutter *cutter,
-                       const struct tm_unit_limits *limits,
+static uint64_t tile_end(const struct tm_plan *plan, size_t number,
+                         uint64_t first, uint64_t limit)
+{
+    const struct tm_plan_tensor *tensor = &plan->tensors[number];
+    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const bool is_chunked = tm_plan_is_chunked(plan);
+    const uint64_t step = is_chunked ? tm_plan_chunk(tensor) : 1;
+    const uint64_t block = is_chunked ? limit : tm_round_down(limit, TM_BLOCK);
+    uint64_t end = block > tensor->offset ? (block - tensor->offset) / size : 0;
+
+    end = max_u64(end / step * step, (first / step + 1) * step);
+    return min_u64(end, tm_plan_count(tensor));
+}
+
+/* The header's part of the span. */
+static void list_header(const struct tm_plan_shard *shard, uint64_t span,
+                        struct tm_unit *unit)
+{
+    unit->end = min_u64(unit->begin + span, shard->data_start);
+    unit->tiles[0] = (struct tm_tile){
+        .tensor = TM_HEADER_TILE,
+        .first = unit->begin,
+        .count = unit->end - unit->begin,
+    };
+    unit->num_tiles = 1;
+}
+
+/*
+ * Lists the tiles of the unit, of `span` bytes if there is no smaller limit,
+ * and always at least one.
+ */
+static void list_tiles(const struct tm_cutter *cutter,
+                       const struct tm_unit_limits *limits, uint64_t span,
                        struct tm_unit *unit)
 {
     const struct tm_plan *plan = cutter->plan;
     const struct tm_plan_shard *shard = &plan->shards[unit->shard];
     const size_t last = shard->first + shard->count;
+    const uint64_t limit = unit->begin + span;
 
     unit->num_tiles = 0;
+    unit->end = unit->begin;
     if (unit->begin < shard->data_start) {
-        unit->end = min_u64(unit->end, shard->data_start);
-        unit->tiles[unit->num_tiles++] = (struct tm_tile){
-            .tensor = TM_HEADER_TILE,
-            .first = unit->begin,
-            .count = unit->end - unit->begin,
-        };
-        return true;
+        list_header(shard, span, unit);
+        return;
     }
-    for (size_t t = cutter->tensor;
-         t < last && plan->tensors[t].offset < unit->end; t++) {
-        if (plan->tensors[t].bytes == 0)
+    for (size_t t = cutter->tensor; t < last; t++) {
+        const struct tm_plan_tensor *tensor = &plan->tensors[t];
+        const uint64_t size =
+            tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+        const uint64_t first = (unit->end - tensor->offset) / size;
+        uint64_t end = tm_plan_count(tensor);
+
+        if (tensor->bytes == 0)
             continue;
-        if (unit->num_tiles == limits->tiles) {
-            unit->end = tm_round_down(plan->tensors[t].offset, TM_BLOCK);
-            /* What begins behind the new end is not in the unit. */
-            while (
-                unit->num_tiles > 0 &&
-                plan->tensors[unit->tiles[unit->num_tiles - 1].tensor].offset >=
-                    unit->end)
-                unit->num_tiles--;
-            break;
-        }
-        unit->tiles[unit->num_tiles++].tensor = t;
+        if (unit->num_tiles == limits->tiles ||
+            (unit->num_tiles > 0 &&
+             (unit->end >= limit ||
+              !same_targets(plan, unit->tiles[0].tensor, t))))
+            return;
+        if (tensor->offset + tensor->bytes > limit)
+            end = tile_end(plan, t, first, limit);
+        if (unit->num_tiles > 0 && tensor->offset + end * size > limit)
+            return; /* a chunk that would make the span too long */
+        unit->tiles[unit->num_tiles++] =
+            (struct tm_tile){.tensor = t, .first = first, .count = end - first};
+        unit->end = tensor->offset + end * size;
+        if (end < tm_plan_count(tensor))
+            return;
     }
-    for (size_t i = 0; i < unit->num_tiles; i++)
-        unit->tiles[i] = tile_of(plan, unit->tiles[i].tensor, unit);
-    return unit->end > unit->begin;
 }
 
 /* --- reads ---------------------------------------------------------------*/
@@ -158,34 +200,76 @@ static int compare_ranges(const void *a, const void *b)
     return 0;
 }
 
+/* Moves the cursor to the chunk `chunk` of the coded source `number`. */
+static uint64_t find_chunk(const struct tm_plan *plan, struct tm_cursor *cursor,
+                           uint64_t number, uint64_t chunk)
+{
+    const struct tm_coded_source *source = &plan->coded[number];
+
+    if (cursor->source != number || cursor->chunk > chunk)
+        *cursor = (struct tm_cursor){.source = number};
+    for (; cursor->chunk < min_u64(chunk, source->coded->count);
+         cursor->chunk++)
+        cursor->offset += source->lengths[cursor->chunk];
+    return source->coded->offset + cursor->offset;
+}
+
+/* The bytes that the chunks of `tile` have in a coded source. */
+static void coded_range(const struct tm_cutter *cutter,
+                        const struct tm_tile *tile, size_t column,
+                        struct tm_range *range)
+{
+    const struct tm_plan *plan = cutter->plan;
+    const uint64_t number = tm_plan_sources(plan, tile->tensor)[column].offset;
+    const struct tm_coded_source *source = &plan->coded[number];
+    const uint64_t step = tm_plan_chunk(&plan->tensors[tile->tensor]);
+    const uint64_t first = tile->first / step;
+    const uint64_t last = (tile->first + tile->count + step - 1) / step;
+
+    range->begin = range->end =
+        find_chunk(plan, &cutter->cursors[column], number, first);
+    for (uint64_t c = first; c < last && c < source->coded->count; c++)
+        range->end += source->lengths[c];
+}
+
+/* The bytes that `tile` needs of the source `column`; may be none. */
+static struct tm_range range_of(const struct tm_cutter *cutter,
+                                const struct tm_tile *tile, size_t column)
+{
+    const struct tm_plan *plan = cutter->plan;
+    const struct tm_source *source =
+        &tm_plan_sources(plan, tile->tensor)[column];
+    const uint64_t size = tm_plan_unit(&plan->tensors[tile->tensor],
+                                       (enum tm_dtype)source->dtype);
+    struct tm_range range = {.file = source->file};
+
+    if (source->file == TM_NO_FILE)
+        return range;
+    if (source->is_coded) {
+        coded_range(cutter, tile, column, &range);
+        return range;
+    }
+    range.begin = source->offset + tile->first * size;
+    range.end = range.begin + tm_tile_count(plan, tile, column) * size;
+    return range;
+}
+
 /* What the tiles need of the source `column`; sorted. Returns how many. */
 static size_t list_ranges(const struct tm_cutter *cutter, struct tm_unit *unit,
                           size_t column)
 {
-    const struct tm_plan *plan = cutter->plan;
     struct tm_range *ranges = cutter->ranges;
     size_t count = 0;
     bool sorted = true;
 
     for (size_t i = 0; i < unit->num_tiles; i++) {
-        const struct tm_tile *tile = &unit->tiles[i];
-        const struct tm_source *source =
-            &tm_plan_sources(plan, tile->tensor)[column];
-        uint64_t size;
-
-        if (source->file == TM_NO_FILE)
+        ranges[count] = range_of(cutter, &unit->tiles[i], column);
+        ranges[count].tile = (uint32_t)i;
+        if (ranges[count].begin == ranges[count].end)
             continue;
-        size = tm_plan_unit(&plan->tensors[tile->tensor],
-                            (enum tm_dtype)source->dtype);
-        ranges[count] = (struct tm_range){
-            .begin = source->offset + tile->first * size,
-            .end = source->offset + (tile->first + tile->count) * size,
-            .file = source->file,
-            .tile = (uint32_t)i,
-        };
         if (count > 0 && compare_ranges(&ranges[count - 1], &ranges[count]) > 0)
             sorted = false;
-        unit->input_bytes += (tile->count - tile->shared_head) * size;
+        unit->input_bytes += ranges[count].end - ranges[count].begin;
         count++;
     }
     if (!sorted)
@@ -235,18 +319,54 @@ static bool list_reads(const struct tm_cutter *cutter,
     return true;
 }
 
+/*
+ * Makes room for what is encoded for the vector `output`, in the worst case,
+ * with a block in front for moving it to its place in the file.
+ */
+static void lay_out_area(const struct tm_plan *plan, struct tm_unit *unit,
+                         size_t output)
+{
+    uint64_t bytes = TM_BLOCK;
+
+    for (size_t i = 0; i < unit->num_tiles; i++) {
+        const struct tm_tile *tile = &unit->tiles[i];
+        const struct tm_plan_tensor *tensor = &plan->tensors[tile->tensor];
+        const uint64_t step = tm_plan_chunk(tensor);
+        const uint64_t chunks = (tile->count + step - 1) / step;
+
+        if (plan->targets[tile->tensor * plan->num_outputs + output].shard ==
+            TM_NO_TARGET)
+            continue;
+        bytes +=
+            tile->count * tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype) +
+            chunks * TM_CHUNK_HEAD;
+        unit->num_pieces += chunks;
+    }
+    unit->areas[output] = unit->slot_bytes;
+    unit->slot_bytes += block_end(bytes);
+}
+
 /* Lays out the whole unit; false if it needs more than the limits. */
 static bool lay_out(const struct tm_cutter *cutter,
                     const struct tm_unit_limits *limits, struct tm_unit *unit)
 {
+    const struct tm_plan *plan = cutter->plan;
+
     unit->num_reads = 0;
+    unit->num_pieces = 0;
     unit->input_bytes = 0;
-    unit->slot_bytes = block_end(unit->end - unit->begin);
+    unit->output = unit->begin % TM_BLOCK;
+    unit->slot_bytes =
+        plan->product == TM_VECTORS
+            ? 0 /* nothing is computed */
+            : block_end(unit->output + (unit->end - unit->begin));
     if (unit->tiles[0].tensor == TM_HEADER_TILE)
         return unit->slot_bytes <= limits->slot_bytes;
-    for (size_t column = 0; column < cutter->plan->width; column++)
+    for (size_t column = 0; column < plan->width; column++)
         if (!list_reads(cutter, limits, unit, column))
             return false;
+    for (size_t output = 0; output < plan->num_outputs; output++)
+        lay_out_area(plan, unit, output);
     return unit->slot_bytes <= limits->slot_bytes;
 }
 
@@ -284,16 +404,12 @@ enum tm_cut tm_cutter_next(struct tm_cutter *cutter,
     unit->shard = cutter->shard;
     unit->begin = cutter->position;
     for (;;) {
-        unit->end = min_u64(unit->begin + span, plan->shards[unit->shard].size);
-        if (!list_tiles(cutter, limits, unit))
-            return TM_CUT_SLOT;
+        list_tiles(cutter, limits, span, unit);
         if (lay_out(cutter, limits, unit))
             break;
         if (span == TM_BLOCK)
             return TM_CUT_SLOT;
-        span = max_u64(
-            tm_round_down(min_u64(span, unit->end - unit->begin) / 2, TM_BLOCK),
-            TM_BLOCK);
+        span = max_u64(tm_round_down(span / 2, TM_BLOCK), TM_BLOCK);
     }
     advance(cutter, unit);
     return TM_CUT_UNIT;

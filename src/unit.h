@@ -2,22 +2,23 @@
 /*
  * unit: the work that one credit of the pool pays for.
  *
- * A unit is a span of one output shard, from block boundary to block boundary
- * (or the end), with everything that makes it: the tiles whose output lies in
- * the span, and the reads that bring their inputs. All its buffers lie in one
- * slot of the pool, taken before the first read is submitted, so that units
- * cannot wait for each other's memory.
+ * A unit is a run of whole elements of one output shard, a span of its bytes,
+ * with everything that makes it: the tiles, one for each tensor in the span,
+ * and the reads that bring their inputs. All its buffers lie in one slot of
+ * the pool, taken before the first read is submitted, so that units cannot
+ * wait for each other's memory.
  *
- *     slot:  | output span | read | read | ...     each a whole number of
- *                                                   blocks, aligned
+ *     slot:  | output span | read | read | ... | area | area | ...
+ *
+ * The output span lies in the slot as it will in the file, relative to blocks;
+ * the block that two units share is completed when the first of them has its
+ * turn (src/hash.c). Where tensors are worked on chunk by chunk, units end
+ * between chunks, so that each is read and decoded, or encoded, once; an area
+ * then takes the chunks that are encoded for one of the vectors being made.
  *
  * The ranges that the tiles need of one source are sorted and joined where
  * the blocks around them touch: small tensors that lie together in their file
  * become one read, whatever their order.
- *
- * An element that straddles two spans is computed by both units, and each
- * writes its part; the unit in which it begins counts it and hashes its
- * inputs.
  *
  * Cutting is a pure function of plan and budget. It runs twice: when the plan
  * is made, to know what is needed, and during the run.
@@ -36,7 +37,6 @@ struct tm_tile {
     size_t tensor;  /* TM_HEADER_TILE: no tensor but the header */
     uint64_t first; /* element (of size tm_plan_unit) */
     uint64_t count;
-    bool shared_head; /* the first element began in the unit before */
 };
 
 #define TM_HEADER_TILE SIZE_MAX
@@ -52,16 +52,26 @@ struct tm_read {
 
 struct tm_unit {
     size_t shard;
-    uint64_t begin; /* of the span in the shard: a multiple of TM_BLOCK */
+    uint64_t begin; /* of the span in the shard */
     uint64_t end;
+    uint64_t output; /* place of the span in the slot: begin % TM_BLOCK */
     struct tm_tile *tiles;
     size_t num_tiles;
     struct tm_read *reads;
     size_t num_reads;
-    /* places[tile * width + source]: of its first element, in the slot */
+    /* places[tile * width + source]: of what was read for it, in the slot */
     uint64_t *places;
+    uint64_t *areas;      /* places, one for each vector that is made */
+    size_t num_pieces;    /* chunks that may be put into them, in all */
     uint64_t slot_bytes;  /* used of the slot */
-    uint64_t input_bytes; /* of elements that begin in the span */
+    uint64_t input_bytes; /* of the inputs, without what is read around them */
+};
+
+/* Where the search for a chunk of a coded source stopped. */
+struct tm_cursor {
+    uint64_t source; /* its number; UINT64_MAX: nowhere yet */
+    uint64_t chunk;
+    uint64_t offset; /* of that chunk in the blob */
 };
 
 /* Where the next unit begins. */
@@ -69,8 +79,9 @@ struct tm_cutter {
     const struct tm_plan *plan;
     size_t shard;
     uint64_t position;
-    size_t tensor; /* the first one that may reach behind the position */
-    struct tm_range *ranges; /* scratch */
+    size_t tensor;             /* the first one that may reach behind it */
+    struct tm_range *ranges;   /* scratch */
+    struct tm_cursor *cursors; /* width of them */
 };
 
 /* What a unit's arrays must hold. */
@@ -104,5 +115,12 @@ enum tm_cut {
 enum tm_cut tm_cutter_next(struct tm_cutter *cutter,
                            const struct tm_unit_limits *limits,
                            struct tm_unit *unit);
+
+/*
+ * Elements of the tile that its source `column` has: fewer than the tile's
+ * where the base is shorter than the tensor.
+ */
+uint64_t tm_tile_count(const struct tm_plan *plan, const struct tm_tile *tile,
+                       size_t column);
 
 #endif

@@ -93,9 +93,13 @@ static void hash_in_order(struct tm_pipeline *p, struct tm_job *job)
     }
     stream->hashing = true;
     while ((job = take_next(stream)) != NULL) {
+        enum tm_status status;
+
         pthread_mutex_unlock(&p->lock);
-        tm_hash(p, stream, job);
+        status = tm_hash(p, stream, job);
         pthread_mutex_lock(&p->lock);
+        if (p->status == TM_OK)
+            p->status = status;
         stream->hashed++;
         tm_jobs_add(&p->hashed, job);
         p->computing--;
@@ -107,22 +111,56 @@ static void hash_in_order(struct tm_pipeline *p, struct tm_job *job)
     pthread_mutex_unlock(&p->lock);
 }
 
+static void free_tools(struct tm_tools *tools)
+{
+    free(tools->inputs);
+    free(tools->data);
+    free(tools->decoded);
+    free(tools->converted);
+    free(tools->bins);
+    free(tools->filled);
+    if (tools->coder != NULL)
+        tm_coder_free(tools->coder);
+}
+
+/* What the plan needs of tools; false: no memory. */
+static bool make_tools(const struct tm_pipeline *p, struct tm_tools *tools)
+{
+    const struct tm_plan *plan = p->plan;
+    const struct tm_budget *budget = &plan->budget;
+
+    *tools = (struct tm_tools){
+        .inputs = malloc(plan->width * sizeof(*tools->inputs)),
+        .data = malloc(plan->width * sizeof(*tools->data)),
+        .decoded = malloc(budget->decoded + 1),
+        .converted = malloc(budget->converted + 1),
+        .bins = calloc(TM_DRIFT_BINS, sizeof(*tools->bins)),
+        .filled = malloc((plan->num_outputs + 1) * sizeof(*tools->filled)),
+    };
+    if (tm_plan_is_chunked(plan))
+        tools->coder = tm_coder_new(p->isa, plan->codec);
+    return tools->inputs != NULL && tools->data != NULL &&
+           tools->decoded != NULL && tools->converted != NULL &&
+           tools->bins != NULL && tools->filled != NULL &&
+           (tools->coder != NULL || !tm_plan_is_chunked(plan));
+}
+
 void tm_worker(struct tm_pipeline *pipeline)
 {
-    struct tm_sum_input *scratch =
-        malloc(pipeline->plan->width * sizeof(*scratch));
+    struct tm_tools tools;
+    const bool has_tools = make_tools(pipeline, &tools);
     struct tm_job *job;
 
     while ((job = next_job(pipeline)) != NULL) {
         enum tm_status status = TM_OK;
 
-        if (scratch == NULL)
+        if (!has_tools)
             status = tm_no_memory();
         else if (!tm_fp_mode_is_default())
             status =
                 tm_error(TM_INTERNAL, "this thread does not round to nearest");
         else
-            status = tm_compute(pipeline, job, scratch);
+            status = tm_compute(pipeline, job, &tools);
         if (status == TM_OK) {
             hash_in_order(pipeline, job);
         } else {
@@ -130,5 +168,5 @@ void tm_worker(struct tm_pipeline *pipeline)
             tm_disk_wake(pipeline->disk);
         }
     }
-    free(scratch);
+    free_tools(&tools);
 }

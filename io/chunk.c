@@ -17,7 +17,7 @@
 #include <xxh_x86dispatch.h>
 #endif
 
-const char TM_OTHER_BASE[] = "was made for another base";
+const char tm_other_base[] = "was made for another base";
 
 static const char unknown_coding[] = "has a coding this version does not know";
 static const char unknown_bits[] = "has a flag this version does not know";

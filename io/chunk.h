@@ -83,7 +83,8 @@ const char *tm_chunk_decode(struct tm_coder *coder,
                             const struct tm_chunk *chunk, const void *coded,
                             size_t length, void *tuned);
 
-extern const char TM_OTHER_BASE[];
+extern const char tm_other_base[];
+#define TM_OTHER_BASE tm_other_base
 
 /*
  * The coding of a chunk and whether its bytes are those that were written,

@@ -248,14 +248,19 @@ static void start_line(struct tm_json_writer *writer)
         put(writer, "  ");
 }
 
+static void put_comma(struct tm_json_writer *writer)
+{
+    if (writer->depth == 0)
+        return;
+    if (writer->has_members)
+        put(writer, ",");
+    start_line(writer);
+}
+
 /* What stands before a value: the comma, the line, the key. */
 static void put_key(struct tm_json_writer *writer, const char *key)
 {
-    if (writer->depth > 0) {
-        if (writer->has_members)
-            put(writer, ",");
-        start_line(writer);
-    }
+    put_comma(writer);
     if (key != NULL) {
         put_quoted(writer, key);
         put(writer, writer->compact ? ":" : ": ");
@@ -297,6 +302,20 @@ void tm_json_string(struct tm_json_writer *writer, const char *key,
         put_quoted(writer, value);
     else
         put(writer, "null");
+}
+
+void tm_json_seal(struct tm_json_writer *writer, const char *key,
+                  tm_json_sealer *sealer, void *context)
+{
+    char text[65] = "";
+
+    put_comma(writer);
+    flush(writer);
+    sealer(context, text, sizeof(text));
+    put_quoted(writer, key);
+    put(writer, writer->compact ? ":" : ": ");
+    put_quoted(writer, text);
+    writer->has_members = true;
 }
 
 void tm_json_integer(struct tm_json_writer *writer, const char *key,

@@ -94,6 +94,16 @@ void tm_json_real(struct tm_json_writer *writer, const char *key, double value);
 void tm_json_boolean(struct tm_json_writer *writer, const char *key,
                      bool value);
 
+/* Gives a string that says something of all that was written before. */
+typedef void tm_json_sealer(void *context, char *text, size_t size);
+
+/*
+ * Writes a member whose value `sealer` makes when everything up to the quote
+ * of its key has been brought to the sink. At most 64 characters.
+ */
+void tm_json_seal(struct tm_json_writer *writer, const char *key,
+                  tm_json_sealer *sealer, void *context);
+
 /* `json` is a value already in JSON. */
 void tm_json_raw(struct tm_json_writer *writer, const char *key,
                  const char *json);

@@ -49,7 +49,6 @@ static void flush(struct tm_outfile *out)
 
     if (out->filled == 0 || out->status != TM_OK)
         return;
-    tm_hasher_add(&out->hasher, out->buffer, out->filled);
     memset(out->buffer + out->filled, 0, length - out->filled);
     out->status = tm_transfer_now(out->disk, &transfer);
     out->written += out->filled;
@@ -66,6 +65,7 @@ bool tm_outfile_write(struct tm_outfile *out, const void *data, size_t length)
         if (piece > length)
             piece = length;
         memcpy(out->buffer + out->filled, bytes, piece);
+        tm_hasher_add(&out->hasher, bytes, piece);
         out->filled += piece;
         bytes += piece;
         length -= piece;

@@ -183,7 +183,7 @@ static enum tm_status check_same_file(const struct tm_vector_shard *shard,
                                       const struct tm_identity *identity)
 {
     if (!tm_identity_equal(&shard->identity, identity))
-        return tm_error(TM_IO_ERROR, "%s: changed while it was read",
+        return tm_error(TM_IO_ERROR, "%s: was changed while it was read",
                         shard->path);
     return TM_OK;
 }
@@ -293,6 +293,20 @@ static enum tm_status read_manifest(struct tm_disk *disk,
     return status;
 }
 
+/* So that nobody need be afraid to add them up. */
+static enum tm_status check_total(const struct tm_vector_stored *vector)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < vector->tuned.num_shards; i++)
+        if (!tm_add(total, vector->shards[i].tuned_bytes, &total) ||
+            total > INT64_MAX)
+            return tm_error(TM_BAD_DATA,
+                            "%s: its tuned shards have more bytes than can be",
+                            vector->path);
+    return TM_OK;
+}
+
 enum tm_status tm_vector_open(struct tm_disk *disk, const char *path,
                               struct tm_vector_stored *vector)
 {
@@ -306,6 +320,8 @@ enum tm_status tm_vector_open(struct tm_disk *disk, const char *path,
         status = check_files(vector);
     for (size_t i = 0; status == TM_OK && i < vector->tuned.num_shards; i++)
         status = open_shard(disk, vector, i);
+    if (status == TM_OK)
+        status = check_total(vector);
     if (status == TM_OK)
         status = tm_checkpoint_finish(&vector->tuned);
     if (status == TM_OK)

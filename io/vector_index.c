@@ -24,11 +24,12 @@
 #define DIGEST_BYTES 16
 
 /*
- * All shards' headers together: those of tens of millions of tensors. One of
- * 100 MB can hide in a frame of 5 kB, and nothing but this keeps a small
- * vector from filling the memory with them.
+ * What the headers and tables of a vector may take: those of tens of millions
+ * of tensors. A header of 100 MB can hide in a frame of 5 kB, and chunks that
+ * are all the same in a hole of a file; nothing but this keeps a small vector
+ * from filling the memory with them.
  */
-#define STARTS_MAX ((uint64_t)4 << 30)
+#define TABLES_MAX ((size_t)4 << 30)
 
 /* Level 3: a header shrinks to a tenth, and higher levels gain little. */
 #define FRAME_LEVEL 3
@@ -97,13 +98,16 @@ static enum tm_status bad_index(const char *path, const char *cause)
 
 static enum tm_status check_magic(const char *path, const unsigned char *bytes)
 {
+    const char version = (char)bytes[MAGIC_BYTES - 1];
+
     if (memcmp(bytes, MAGIC, MAGIC_BYTES) == 0)
         return TM_OK;
-    if (memcmp(bytes, MAGIC, MAGIC_BYTES - 1) == 0)
+    if (memcmp(bytes, MAGIC, MAGIC_BYTES - 1) == 0 && version >= '0' &&
+        version <= '9')
         return tm_error(TM_BAD_DATA,
-                        "%s: its index is of version '%c', which this version "
-                        "of taumerge does not know",
-                        path, bytes[MAGIC_BYTES - 1]);
+                        "%s: its index is of version %c, which this version of "
+                        "taumerge does not know",
+                        path, version);
     return bad_index(path, "is none: it begins with other bytes");
 }
 
@@ -196,20 +200,16 @@ static enum tm_status check_start(const struct tm_vector_stored *vector,
                                   const char *path,
                                   const struct tm_index_view *view)
 {
-    uint64_t starts = view->start_bytes, tuned = view->tuned_bytes;
+    const uint64_t more = view->start_bytes + 4 * view->num_lengths;
 
-    for (size_t i = 0; i < vector->tuned.num_shards; i++) {
-        if (!tm_add(tuned, vector->shards[i].tuned_bytes, &tuned))
-            tuned = UINT64_MAX;
-        starts += vector->shards[i].start_bytes;
-    }
     if (view->start_bytes < 8 || view->start_bytes > 8 + TM_HEADER_MAX)
         return bad_index(path, "gives a tuned header of a size none can have");
-    if (starts > STARTS_MAX)
-        return bad_index(path, "is one too many: the tuned headers have more "
-                               "than 4 GiB");
-    if (tuned > INT64_MAX)
+    if (view->tuned_bytes > INT64_MAX)
         return bad_index(path, "gives a tuned shard of a size none can have");
+    if (vector->arena.bytes > TABLES_MAX ||
+        more > TABLES_MAX - vector->arena.bytes)
+        return bad_index(path, "is one too many: the vector's tables have more "
+                               "than 4 GiB");
     if (!is_frame(view))
         return bad_index(path, "does not hold the zstd frame it should");
     return TM_OK;

@@ -102,8 +102,8 @@ static enum tm_status take_shard(struct parser *p,
     *shard = (struct tm_vector_shard){0};
     if (!is_plain(file) || !is_plain(name))
         return tm_error(TM_BAD_DATA,
-                        "%s: shard %zu: 'file' or 'name' is not the name of a "
-                        "file",
+                        "%s: shard %zu: 'file' or 'name' is not a plain file "
+                        "name",
                         text->path, p->num_shards);
     if (!get_size(json_object_get(value, "bytes"), &shard->bytes) ||
         !get_digest(json_object_get(value, "header_xxh128"),
@@ -247,7 +247,8 @@ static enum tm_status take_file(void *context, const char *key,
     json_decref(value);
     if (!is_harmless(key))
         return tm_error(TM_BAD_DATA,
-                        "%s: the file '%s' would leave its directory",
+                        "%s: the file '%s': its name is not a path below the "
+                        "vector",
                         text->path, key);
     if (!is_good)
         return tm_error(TM_BAD_DATA,

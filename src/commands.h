@@ -12,6 +12,8 @@
 
 enum tm_status tm_command_merge(int argc, char **argv);
 enum tm_status tm_command_plan(int argc, char **argv);
+enum tm_status tm_command_diff(int argc, char **argv);
+enum tm_status tm_command_apply(int argc, char **argv);
 enum tm_status tm_command_verify(int argc, char **argv);
 enum tm_status tm_command_inspect(int argc, char **argv);
 

@@ -1,11 +1,13 @@
 # What the program does. All but main.c is a library, for the fuzzers.
 noinst_LIBRARIES += libtaumerge.a
 libtaumerge_a_SOURCES = \
+	src/apply.c \
 	src/bind_base.c src/bind_base.h \
 	src/budget.c src/budget.h \
 	src/commands.c src/commands.h \
 	src/compute.c \
 	src/cpus.c src/cpus.h \
+	src/diff.c \
 	src/digests.c src/digests.h \
 	src/encode.c \
 	src/hash.c \
@@ -13,15 +15,20 @@ libtaumerge_a_SOURCES = \
 	src/inspect.c \
 	src/made.c src/made.h \
 	src/made_append.c \
+	src/made_manifest.c src/made_manifest.h \
 	src/manifest.c src/manifest.h \
 	src/merge.c \
 	src/options.c src/options.h \
 	src/pipeline.h \
 	src/plan.c src/plan.h \
+	src/plan_apply.c \
 	src/plan_bind.c \
+	src/plan_diff.c \
 	src/plan_layout.c \
+	src/plan_output.c \
 	src/plan_print.c \
 	src/probe.c src/probe.h \
+	src/products.c src/products.h \
 	src/progress.c src/progress.h \
 	src/recipe.h \
 	src/record.c src/record.h \
@@ -32,6 +39,7 @@ libtaumerge_a_SOURCES = \
 	src/signals.c src/signals.h \
 	src/sources.c \
 	src/staging.c src/staging.h \
+	src/task.c src/task.h \
 	src/unit.c src/unit.h \
 	src/verify.c \
 	src/workers.c \

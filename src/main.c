@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "io/digest.h"
 #include "io/transfer.h"
@@ -25,6 +26,8 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"merge", tm_command_merge, "add weighted task vectors to a base"},
+    {"diff", tm_command_diff, "store fine-tunes as vectors against a base"},
+    {"apply", tm_command_apply, "put a stored vector back on its base"},
     {"plan", tm_command_plan, "what a merge would read, write and take"},
     {"verify", tm_command_verify, "re-read an output and check its digests"},
     {"inspect", tm_command_inspect, "list the tensors of a checkpoint"},
@@ -84,6 +87,7 @@ static enum tm_status print_version(void)
     print_engine();
     printf("  libraries jansson %s, xxHash %u.%u.%u", JANSSON_VERSION,
            xxhash / 10000, xxhash / 100 % 100, xxhash % 100);
+    printf(", zstd %s", ZSTD_versionString());
 #ifdef HAVE_LIBURING
     printf(", liburing");
 #endif

@@ -13,61 +13,11 @@
 #include "io/json.h"
 #include "io/outfile.h"
 
-/* A file of the output, as the checksum file lists it. */
-struct product {
-    const char *name;
-    uint64_t bytes;
-    struct tm_digest digest;
-};
-
 struct writing {
     const struct tm_plan *plan;
     const struct tm_results *results;
-    struct tm_staging *staging;
-    struct product *products;
-    size_t num_products;
+    struct tm_products *products;
 };
-
-static struct product *add_product(struct writing *w, const char *name)
-{
-    struct product *product = &w->products[w->num_products++];
-
-    product->name = name;
-    return product;
-}
-
-static enum tm_status create(struct writing *w, const char *name,
-                             struct tm_outfile *out)
-{
-    const char *path = tm_staging_path(w->staging, name);
-
-    if (path == NULL)
-        return tm_no_memory();
-    return tm_outfile_create(w->staging->disk, w->staging->fd, name, path, out);
-}
-
-/* Finishes the file `name` and lists it. */
-static enum tm_status finish(struct writing *w, const char *name,
-                             struct tm_outfile *out,
-                             const struct tm_json_writer *writer)
-{
-    struct product *product = add_product(w, name);
-    enum tm_status status =
-        tm_outfile_finish(out, &product->digest, &product->bytes);
-
-    if (status == TM_OK && writer->failed)
-        status = tm_no_memory(); /* the file itself did not fail */
-    return status;
-}
-
-static void put_digest(struct tm_json_writer *writer, const char *key,
-                       const struct tm_digest *digest)
-{
-    char text[TM_DIGEST_CHARS + 1];
-
-    tm_digest_print(digest, text);
-    tm_json_string(writer, key, text);
-}
 
 /* --- index ---------------------------------------------------------------*/
 
@@ -107,7 +57,8 @@ static enum tm_status write_index(struct writing *w)
     struct tm_outfile out;
     struct tm_json_writer writer = {.sink = tm_outfile_sink, .context = &out};
     uint64_t total = 0;
-    enum tm_status status = create(w, plan->index_name, &out);
+    enum tm_status status =
+        tm_products_create(w->products, plan->index_name, &out);
 
     if (status != TM_OK)
         return status;
@@ -121,33 +72,7 @@ static enum tm_status write_index(struct writing *w)
                        plan->shards[plan->tensors[t].shard].name);
     tm_json_finish(&writer, '}');
     tm_json_finish(&writer, '}');
-    return finish(w, plan->index_name, &out, &writer);
-}
-
-/* --- side files ----------------------------------------------------------*/
-
-static enum tm_status copy_side_files(struct writing *w)
-{
-    for (const struct tm_side_file *file = w->plan->side_files; file != NULL;
-         file = file->next) {
-        const char *path = tm_staging_path(w->staging, file->name);
-        struct product *product;
-        enum tm_status status;
-
-        if (file->why_not != NULL)
-            continue;
-        if (path == NULL)
-            return tm_no_memory();
-        product = add_product(w, file->name);
-        status = tm_staging_make_parents(w->staging, file->name);
-        if (status == TM_OK)
-            status = tm_outfile_copy(w->staging->disk, file->path,
-                                     w->staging->fd, file->name, path,
-                                     &product->digest, &product->bytes);
-        if (status != TM_OK)
-            return status;
-    }
-    return TM_OK;
+    return tm_products_finish(w->products, plan->index_name, &out, &writer);
 }
 
 /* --- taumerge.json -------------------------------------------------------*/
@@ -191,8 +116,8 @@ static void put_inputs(const struct writing *w, struct tm_json_writer *writer)
         tm_json_begin(writer, "tensors", '{');
         for (size_t t = 0; t < plan->num_tensors; t++)
             if (tm_plan_sources(plan, t)[i].file != TM_NO_FILE)
-                put_digest(writer, plan->tensors[t].name,
-                           &w->results->sources[t * plan->width + i]);
+                tm_put_digest(writer, plan->tensors[t].name,
+                              &w->results->sources[t * plan->width + i]);
         tm_json_finish(writer, '}');
         tm_json_finish(writer, '}');
     }
@@ -202,10 +127,10 @@ static void put_inputs(const struct writing *w, struct tm_json_writer *writer)
 static void put_files(const struct writing *w, struct tm_json_writer *writer)
 {
     tm_json_begin(writer, "files", '{');
-    for (size_t i = 0; i < w->num_products; i++) {
-        tm_json_begin(writer, w->products[i].name, '{');
-        tm_json_integer(writer, "bytes", w->products[i].bytes);
-        put_digest(writer, "xxh128", &w->products[i].digest);
+    for (size_t i = 0; i < w->products->count; i++) {
+        tm_json_begin(writer, w->products->files[i].name, '{');
+        tm_json_integer(writer, "bytes", w->products->files[i].bytes);
+        tm_put_digest(writer, "xxh128", &w->products->files[i].digest);
         tm_json_finish(writer, '}');
     }
     tm_json_finish(writer, '}');
@@ -236,7 +161,7 @@ static void put_tensors(const struct writing *w, struct tm_json_writer *writer)
         tm_json_integers(writer, "shape", tensor->ndim, tensor->shape);
         tm_json_integer(writer, "offset", tensor->offset);
         tm_json_integer(writer, "bytes", tensor->bytes);
-        put_digest(writer, "xxh128", &w->results->tensors[t]);
+        tm_put_digest(writer, "xxh128", &w->results->tensors[t]);
         tm_json_string(writer, "how",
                        tensor->operation == TM_COPY ? "copied" : "merged");
         if (tensor->why != NULL)
@@ -251,16 +176,7 @@ static void put_left_out(const struct tm_plan *plan,
                          struct tm_json_writer *writer)
 {
     tm_json_begin(writer, "left_out", '[');
-    for (const struct tm_side_file *file = plan->side_files; file != NULL;
-         file = file->next) {
-        if (file->why_not == NULL ||
-            !tm_utf8_is_valid(file->name, strlen(file->name)))
-            continue;
-        tm_json_begin(writer, NULL, '{');
-        tm_json_string(writer, "name", file->name);
-        tm_json_string(writer, "why", file->why_not);
-        tm_json_finish(writer, '}');
-    }
+    tm_put_left_out(writer, plan->side_files);
     for (const struct tm_extra *extra = plan->extras; extra != NULL;
          extra = extra->next) {
         tm_json_begin(writer, NULL, '{');
@@ -276,7 +192,7 @@ static enum tm_status write_manifest(struct writing *w, const char *name)
 {
     struct tm_outfile out;
     struct tm_json_writer writer = {.sink = tm_outfile_sink, .context = &out};
-    enum tm_status status = create(w, name, &out);
+    enum tm_status status = tm_products_create(w->products, name, &out);
 
     if (status != TM_OK)
         return status;
@@ -290,7 +206,7 @@ static enum tm_status write_manifest(struct writing *w, const char *name)
     put_tensors(w, &writer);
     put_left_out(w->plan, &writer);
     tm_json_finish(&writer, '}');
-    return finish(w, name, &out, &writer);
+    return tm_products_finish(w->products, name, &out, &writer);
 }
 
 /* --- taumerge.xxh128 -----------------------------------------------------*/
@@ -298,28 +214,28 @@ static enum tm_status write_manifest(struct writing *w, const char *name)
 static enum tm_status write_sums(struct writing *w, const char *name)
 {
     struct tm_outfile out;
-    enum tm_status status = create(w, name, &out);
+    enum tm_status status = tm_products_create(w->products, name, &out);
 
     if (status != TM_OK)
         return status;
-    for (size_t i = 0; i < w->num_products; i++) {
+    for (size_t i = 0; i < w->products->count; i++) {
         char digest[TM_DIGEST_CHARS + 1];
 
-        tm_digest_print(&w->products[i].digest, digest);
+        tm_digest_print(&w->products->files[i].digest, digest);
         tm_outfile_write(&out, digest, TM_DIGEST_CHARS);
         tm_outfile_write(&out, "  ", 2);
-        tm_outfile_write(&out, w->products[i].name,
-                         strlen(w->products[i].name));
+        tm_outfile_write(&out, w->products->files[i].name,
+                         strlen(w->products->files[i].name));
         tm_outfile_write(&out, "\n", 1);
     }
-    return tm_outfile_finish(&out, NULL, NULL);
+    return tm_products_finish(w->products, name, &out, NULL);
 }
 
 /* The name of a companion of the output: beside it if it is one file. */
 static const char *companion(struct writing *w, const char *in_directory,
                              const char *ending)
 {
-    struct tm_staging *staging = w->staging;
+    struct tm_staging *staging = w->products->staging;
     const size_t size = strlen(staging->name) + strlen(ending) + 1;
     char *name;
 
@@ -341,15 +257,18 @@ static enum tm_status write_all(struct writing *w)
     if (manifest == NULL || sums == NULL)
         return tm_no_memory();
     for (size_t i = 0; i < plan->num_shards; i++) {
-        struct product *product = add_product(w, plan->shards[i].name);
+        struct tm_product_file *file =
+            tm_products_add(w->products, plan->shards[i].name);
 
-        product->bytes = plan->shards[i].size;
-        product->digest = w->results->shards[i];
+        if (file == NULL)
+            return TM_SYSTEM;
+        file->bytes = plan->shards[i].size;
+        file->digest = w->results->shards[i];
     }
     if (plan->index_name != NULL)
         status = write_index(w);
     if (status == TM_OK)
-        status = copy_side_files(w);
+        status = tm_products_copy(w->products, plan->side_files);
     if (status == TM_OK)
         status = write_manifest(w, manifest);
     if (status == TM_OK)
@@ -359,19 +278,9 @@ static enum tm_status write_all(struct writing *w)
 
 enum tm_status tm_manifest_write(const struct tm_plan *plan,
                                  const struct tm_results *results,
-                                 struct tm_staging *staging)
+                                 struct tm_products *products)
 {
-    struct writing writing = {plan, results, staging, NULL, 0};
-    size_t count = plan->num_shards + 2; /* index, manifest */
-    enum tm_status status;
+    struct writing writing = {plan, results, products};
 
-    for (const struct tm_side_file *file = plan->side_files; file != NULL;
-         file = file->next)
-        count++;
-    writing.products = calloc(count, sizeof(*writing.products));
-    if (writing.products == NULL)
-        return tm_no_memory();
-    status = write_all(&writing);
-    free(writing.products);
-    return status;
+    return write_all(&writing);
 }

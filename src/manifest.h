@@ -14,8 +14,8 @@
 #define TM_SRC_MANIFEST_H
 
 #include "src/plan.h"
+#include "src/products.h"
 #include "src/results.h"
-#include "src/staging.h"
 
 #define TM_MANIFEST_NAME "taumerge.json"
 #define TM_SUMS_NAME     "taumerge.xxh128"
@@ -24,9 +24,12 @@
 #define TM_MANIFEST_FORMAT  1
 #define TM_NUMERICS_VERSION 1
 
-/* Writes all of them into the staging directory, synced. */
+/*
+ * Writes all of them, synced; they are added to `products`, which begins
+ * with the shards.
+ */
 enum tm_status tm_manifest_write(const struct tm_plan *plan,
                                  const struct tm_results *results,
-                                 struct tm_staging *staging);
+                                 struct tm_products *products);
 
 #endif

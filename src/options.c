@@ -23,7 +23,9 @@
 #define MAX_THREADS 1024
 
 #define MERGING (TM_FOR_MERGE | TM_FOR_PLAN)
-#define MOVING  (MERGING | TM_FOR_VERIFY | TM_FOR_INSPECT)
+#define WRITING (MERGING | TM_FOR_DIFF | TM_FOR_APPLY)
+#define RUNNING (WRITING | TM_FOR_VERIFY)
+#define MOVING  (RUNNING | TM_FOR_INSPECT)
 
 /* Long options without a letter. */
 enum {
@@ -38,6 +40,8 @@ enum {
     OPT_ALLOW_EXTRA,
     OPT_JSON,
     OPT_DIGEST,
+    OPT_CODEC,
+    OPT_AS_VECTOR,
 };
 
 static const struct option_line {
@@ -47,11 +51,17 @@ static const struct option_line {
     const char *argument; /* NULL: takes none */
     const char *help;
 } lines[] = {
-    {"base", 'b', MERGING, "BASE", "checkpoint the vectors are measured from"},
-    {"vector", 't', MERGING, "VECTOR", "a fine-tuned checkpoint; repeat"},
+    {"base", 'b', MERGING | TM_FOR_VERIFY, "BASE",
+     "checkpoint the vectors are measured from"},
+    {"vector", 't', MERGING, "VECTOR",
+     "a fine-tuned checkpoint or a stored vector; repeat"},
     {"weight", 'w', MERGING, "WEIGHT", "of the vector before it (1)"},
-    {"output", 'o', MERGING, "OUT", "what to make"},
-    {"force", 'f', MERGING, NULL, "replace OUT if it exists"},
+    {"output", 'o', WRITING, "OUT", "what to make"},
+    {"force", 'f', WRITING, NULL, "replace OUT if it exists"},
+    {"as-vector", OPT_AS_VECTOR, MERGING, NULL,
+     "store the result as a vector against the base"},
+    {"codec", OPT_CODEC, MERGING | TM_FOR_DIFF, "CODEC",
+     "of vectors: auto, or zstd (no rans)"},
     {"dtype", OPT_DTYPE, MERGING, "TYPE",
      "of the output: bfloat16, float16, float32 ..."},
     {"shard-size", OPT_SHARD_SIZE, MERGING, "SIZE",
@@ -60,8 +70,8 @@ static const struct option_line {
      "a vector may lack tensors: they count as unchanged"},
     {"allow-extra", OPT_ALLOW_EXTRA, MERGING, NULL,
      "leave out tensors that the base lacks"},
-    {"memory", OPT_MEMORY, MERGING, "SIZE", "most memory to use (512M)"},
-    {"threads", OPT_THREADS, MERGING, "N", "most threads that compute"},
+    {"memory", OPT_MEMORY, RUNNING, "SIZE", "most memory to use (512M)"},
+    {"threads", OPT_THREADS, RUNNING, "N", "most threads that compute"},
     {"io", OPT_IO, MOVING, "ENGINE", "auto, uring or threads"},
     {"direct", OPT_DIRECT, MOVING, "WHEN",
      "auto, on or off: bypass the page cache"},
@@ -199,6 +209,7 @@ static enum tm_status set_choices(struct tm_settings *s, int code,
     static const char *const engines[] = {"auto", "uring", "threads"};
     static const char *const directs[] = {"auto", "on", "off"};
     static const char *const kinds[] = {"auto", "bar", "json", "none"};
+    static const char *const codecs[] = {"auto", "zstd"};
     unsigned choice;
 
     if (code == OPT_IO) {
@@ -209,6 +220,10 @@ static enum tm_status set_choices(struct tm_settings *s, int code,
         if (!parse_choice(text, directs, 3, &choice))
             return bad_value("direct", text, "auto, on or off");
         s->direct = (enum tm_direct)choice;
+    } else if (code == OPT_CODEC) {
+        if (!parse_choice(text, codecs, 2, &choice))
+            return bad_value("codec", text, "auto or zstd");
+        s->codec = (enum tm_codec)choice;
     } else {
         if (!parse_choice(text, kinds, 4, &choice))
             return bad_value("progress", text, "auto, bar, json or none");
@@ -248,6 +263,9 @@ static void set_flag(struct tm_options *o, int code)
     case OPT_DIGEST:
         o->settings.digest = true;
         break;
+    case OPT_AS_VECTOR:
+        o->settings.as_vector = true;
+        break;
     case OPT_ALLOW_MISSING:
         o->recipe.allow_missing = true;
         break;
@@ -281,6 +299,7 @@ static enum tm_status set(struct tm_options *o, int code, const char *text,
     case OPT_IO:
     case OPT_DIRECT:
     case OPT_PROGRESS:
+    case OPT_CODEC:
         return set_choices(&o->settings, code, text);
     default:
         set_flag(o, code);

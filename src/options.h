@@ -16,6 +16,8 @@ enum tm_command_bit {
     TM_FOR_PLAN = 2,
     TM_FOR_VERIFY = 4,
     TM_FOR_INSPECT = 8,
+    TM_FOR_DIFF = 16,
+    TM_FOR_APPLY = 32,
 };
 
 struct tm_options {

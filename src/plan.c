@@ -25,15 +25,9 @@ static enum tm_status bind_base(struct tm_plan *plan)
         return status;
     for (size_t i = 0; i < plan->num_tensors * plan->width; i++)
         plan->sources[i].file = TM_NO_FILE;
-    for (size_t t = 0; t < plan->num_tensors; t++) {
-        const struct tm_tensor *tensor = &plan->base.tensors[t];
-
-        plan->sources[t * plan->width] = (struct tm_source){
-            .offset = tensor->offset,
-            .file = first + tensor->shard,
-            .dtype = tensor->dtype,
-        };
-    }
+    for (size_t t = 0; t < plan->num_tensors; t++)
+        plan->sources[t * plan->width] =
+            tm_plan_raw(&plan->base.tensors[t], first);
     return TM_OK;
 }
 
@@ -70,6 +64,11 @@ static void count_memory(struct tm_plan *plan)
             stored->tuned.num_tensors * sizeof(*stored->tuned.tensors) +
             stored->tuned.table_size * sizeof(*stored->tuned.table);
     }
+    for (size_t i = 0; i < plan->num_tuned; i++)
+        plan->bytes_kept +=
+            plan->tuned[i].arena.bytes +
+            plan->tuned[i].num_tensors * sizeof(*plan->tuned[i].tensors) +
+            plan->tuned[i].table_size * sizeof(*plan->tuned[i].table);
     for (size_t i = 0; i < plan->num_outputs; i++)
         plan->bytes_kept +=
             plan->outputs[i].num_records * sizeof(*plan->outputs[i].records) +
@@ -86,6 +85,16 @@ void tm_plan_sum_up(struct tm_plan *plan)
     count_memory(plan);
 }
 
+enum tm_status tm_plan_open_base(struct tm_plan *plan, struct tm_disk *disk)
+{
+    const char *path = plan->recipe->base;
+
+    if (tm_vector_is(path))
+        return tm_error(TM_BAD_DATA,
+                        "%s: is a stored vector and cannot be a base", path);
+    return tm_checkpoint_open(disk, path, &plan->base);
+}
+
 /* Without a base no more can be said of a vector than that it is there. */
 static void look_for_vectors(struct tm_disk *disk,
                              const struct tm_recipe *recipe)
@@ -98,6 +107,59 @@ static void look_for_vectors(struct tm_disk *disk,
     }
 }
 
+/* What the result's tensor `number` is, as a tensor of a checkpoint. */
+static struct tm_tensor result_tensor(const struct tm_plan *plan, size_t number)
+{
+    const struct tm_plan_tensor *tensor = &plan->tensors[number];
+
+    return (struct tm_tensor){
+        .name = tensor->name,
+        .dtype_name = tensor->dtype_name,
+        .shape = tensor->shape,
+        .elements = tensor->elements,
+        .bytes = tensor->bytes,
+        .dtype = tensor->dtype,
+        .ndim = tensor->ndim,
+    };
+}
+
+/* The result is stored against the base, shard by shard. */
+static enum tm_status store_result(struct tm_plan *plan)
+{
+    struct tm_output *output = calloc(1, sizeof(*output));
+    enum tm_status status;
+
+    plan->outputs = output;
+    plan->targets = calloc(plan->num_tensors + 1, sizeof(*plan->targets));
+    if (output == NULL || plan->targets == NULL)
+        return tm_no_memory();
+    plan->num_outputs = 1;
+    output->directory = "";
+    output->tuned_path = "";
+    status =
+        tm_output_allocate(plan, output, plan->num_shards, plan->num_tensors);
+    for (size_t i = 0; i < plan->num_shards && status == TM_OK; i++) {
+        const struct tm_plan_shard *from = &plan->shards[i];
+        struct tm_output_shard *shard = &output->shards[i];
+
+        shard->tuned_name = from->name;
+        shard->tuned_bytes = from->size;
+        shard->start_bytes = from->data_start;
+        shard->first = from->first;
+        shard->count = from->count;
+        output->tuned_bytes += from->size;
+        for (size_t t = from->first; t < from->first + from->count; t++) {
+            const struct tm_tensor own = result_tensor(plan, t);
+
+            output->records[t] =
+                tm_output_record_of(&plan->base.tensors[t], &own);
+            plan->targets[t] =
+                (struct tm_target){(uint32_t)i, (uint32_t)(t - from->first)};
+        }
+    }
+    return status == TM_OK ? tm_output_number(output, plan->base.path) : status;
+}
+
 enum tm_status tm_plan_make(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
                             const struct tm_settings *settings, const char *out,
@@ -105,25 +167,33 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
 {
     enum tm_status status, bound;
 
-    *plan = (struct tm_plan){.recipe = recipe};
-    status = tm_checkpoint_open(disk, recipe->base, &plan->base);
+    *plan = (struct tm_plan){
+        .recipe = recipe,
+        .has_manifest = true,
+        .product = settings->as_vector ? TM_MODEL_VECTOR : TM_MODEL,
+        .codec = settings->codec,
+    };
+    status = tm_plan_open_base(plan, disk);
     if (status != TM_OK) {
         look_for_vectors(disk, recipe);
         return status;
     }
-    plan->single_file =
-        plan->base.directory == NULL && tm_path_ends_with(out, ".safetensors");
+    plan->single_file = plan->base.directory == NULL && !settings->as_vector &&
+                        tm_path_ends_with(out, ".safetensors");
     status = tm_plan_layout(plan, out);
     if (status == TM_OK)
         status = bind_base(plan);
     if (status != TM_OK)
         return status;
     bound = tm_plan_bind(plan, disk, settings);
-    status = tm_plan_side_files(plan);
+    status = tm_side_files(&plan->arena, &plan->base, false, &plan->side_files);
+    plan->bytes_beside = tm_side_file_bytes(plan->side_files);
     if (status == TM_OK)
         status = tm_plan_headers(plan); /* large: not while others are read */
     if (bound != TM_OK)
         return bound;
+    if (status == TM_OK && settings->as_vector)
+        status = store_result(plan);
     if (status != TM_OK)
         return status;
     tm_plan_sum_up(plan);
@@ -141,6 +211,9 @@ void tm_plan_free(struct tm_plan *plan)
     for (size_t i = 0; i < plan->num_stored; i++)
         tm_vector_close(&plan->stored[i]);
     free(plan->stored);
+    for (size_t i = 0; i < plan->num_tuned; i++)
+        tm_checkpoint_close(&plan->tuned[i]);
+    free(plan->tuned);
     free(plan->targets);
     for (size_t i = 0; i < plan->num_outputs; i++) {
         free(plan->outputs[i].shards);

@@ -181,6 +181,7 @@ struct tm_plan {
     const struct tm_recipe *recipe;
     struct tm_checkpoint base;
     bool single_file;       /* the output is one file and no directory */
+    bool has_manifest;      /* and is described by taumerge.json */
     const char *index_name; /* NULL: no index is written */
 
     struct tm_plan_shard *shards;
@@ -195,6 +196,8 @@ struct tm_plan {
     size_t num_coded;
     struct tm_vector_stored *stored; /* opened, for as long as the plan */
     size_t num_stored;
+    struct tm_checkpoint *tuned; /* to be stored: as many as outputs */
+    size_t num_tuned;
 
     enum tm_product product;
     enum tm_codec codec; /* of the vectors that are made */
@@ -227,6 +230,25 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
                             const struct tm_settings *settings, const char *out,
                             struct tm_plan *plan);
+
+/*
+ * The plan for storing the recipe's vectors against its base; one is made as
+ * OUT, several in it, each named as its own path ends.
+ */
+enum tm_status tm_plan_diff(struct tm_disk *disk,
+                            const struct tm_recipe *recipe,
+                            const struct tm_settings *settings, const char *out,
+                            struct tm_plan *plan);
+
+/*
+ * The plan for putting the recipe's one vector, a stored one, back on its
+ * base; with `product` TM_CHECK for seeing whether that would work.
+ */
+enum tm_status tm_plan_apply(struct tm_disk *disk,
+                             const struct tm_recipe *recipe,
+                             const struct tm_settings *settings,
+                             enum tm_product product, const char *out,
+                             struct tm_plan *plan);
 
 void tm_plan_free(struct tm_plan *plan);
 
@@ -279,6 +301,20 @@ static inline uint64_t tm_plan_source_count(const struct tm_plan_tensor *tensor,
                                                        : tm_plan_count(tensor);
 }
 
+/* Where `tensor` is, of a checkpoint whose files begin at `first`. */
+static inline struct tm_source tm_plan_raw(const struct tm_tensor *tensor,
+                                           uint32_t first)
+{
+    return (struct tm_source){
+        .offset = tensor->offset,
+        .file = first + tensor->shard,
+        .dtype = tensor->dtype,
+    };
+}
+
+/* Opens the recipe's base, which must be a checkpoint. */
+enum tm_status tm_plan_open_base(struct tm_plan *plan, struct tm_disk *disk);
+
 /* Bytes to read, to write and to keep, once all else is known. */
 void tm_plan_sum_up(struct tm_plan *plan);
 
@@ -290,12 +326,42 @@ enum tm_status tm_plan_add_coded(struct tm_plan *plan,
                                  const struct tm_vector_stored *vector,
                                  uint64_t *first);
 
+/* plan_output.c: the vectors that are made. */
+
+bool tm_same_shape(const struct tm_tensor *a, const struct tm_tensor *b);
+
+/* Whether `own` may be stored against `base` (docs/format.md). */
+bool tm_can_be_delta(const struct tm_tensor *base, const struct tm_tensor *own);
+
+/* What the record of `own` says; `base` is the tensor of that name or NULL. */
+struct tm_output_record tm_output_record_of(const struct tm_tensor *base,
+                                            const struct tm_tensor *own);
+
+/* Allocates so many shards, named, and records. */
+enum tm_status tm_output_allocate(struct tm_plan *plan,
+                                  struct tm_output *output, size_t shards,
+                                  size_t records);
+
+/* Numbers the records' chunks and checks their names; `path` for messages. */
+enum tm_status tm_output_number(struct tm_output *output, const char *path);
+
 /* The parts of making a plan; see the table above. */
 enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out);
 enum tm_status tm_plan_headers(struct tm_plan *plan);
 enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
                             const struct tm_settings *settings);
-enum tm_status tm_plan_side_files(struct tm_plan *plan);
+
+/*
+ * Lists what is beside the weights of a checkpoint, by name, and what of it
+ * is left out: weights in other formats, unless it is taken as a whole.
+ */
+enum tm_status tm_side_files(struct tm_arena *arena,
+                             const struct tm_checkpoint *checkpoint,
+                             bool is_whole, struct tm_side_file **files);
+
+/* Bytes of those that are copied. */
+uint64_t tm_side_file_bytes(const struct tm_side_file *files);
+
 enum tm_status tm_plan_budget(struct tm_plan *plan,
                               const struct tm_settings *settings);
 

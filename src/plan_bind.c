@@ -113,13 +113,6 @@ const char *tm_shape_text(struct tm_arena *arena, unsigned ndim,
     return copy != NULL ? copy : "?";
 }
 
-static bool same_shape(const struct tm_tensor *a, const struct tm_tensor *b)
-{
-    return a->ndim == b->ndim &&
-           (a->ndim == 0 ||
-            memcmp(a->shape, b->shape, a->ndim * sizeof(*a->shape)) == 0);
-}
-
 /* Whether `tensor` can be merged into the base's `own`. */
 static bool fits(const struct tm_checkpoint *vector,
                  const struct tm_tensor *tensor, const struct tm_tensor *own,
@@ -128,7 +121,7 @@ static bool fits(const struct tm_checkpoint *vector,
     const char *path = vector->shards[tensor->shard].path;
     struct tm_arena arena = {0};
 
-    if (!same_shape(tensor, own)) {
+    if (!tm_same_shape(tensor, own)) {
         if (list_next(problems))
             tm_error(TM_BAD_DATA, "%s: tensor '%s': has shape %s, the base %s",
                      path, own->name,
@@ -241,11 +234,7 @@ static const struct tm_tensor *find(const struct opening *opening, size_t t,
 static struct tm_source source_of(const struct opening *opening,
                                   const struct tm_tensor *tensor)
 {
-    struct tm_source source = {
-        .offset = tensor->offset,
-        .file = opening->first + tensor->shard,
-        .dtype = tensor->dtype,
-    };
+    struct tm_source source = tm_plan_raw(tensor, opening->first);
 
     if (opening->stored != NULL) {
         source.is_coded = true;

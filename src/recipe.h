@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/chunk.h"
 #include "io/file.h"
 #include "io/message.h"
 #include "io/transfer.h"
@@ -48,6 +49,8 @@ struct tm_settings {
     enum tm_progress_kind progress;
     enum tm_verbosity verbosity;
     enum tm_isa isa;
+    enum tm_codec codec; /* of stored vectors that are made */
+    bool as_vector;      /* merge: store the result against the base */
     bool force;
     bool json;
     bool digest;       /* inspect: compute digests */

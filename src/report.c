@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/path.h"
 #include "src/progress.h"
 
 /* Lines of one kind before "and N more": -v and the manifest have them all. */
@@ -133,18 +134,60 @@ static uint64_t peak_memory(void)
     return (uint64_t)kilobytes * 1024;
 }
 
-void tm_report(const struct tm_plan *plan, const struct tm_results *results,
-               const char *out)
+static double percent(uint64_t part, uint64_t whole)
 {
-    const struct counts c = count(plan, results);
-    const double moved = (double)(results->bytes_read + results->bytes_written);
+    return whole > 0 ? 100.0 * (double)part / (double)whole : 0;
+}
+
+/* A vector that was made: tensors, sizes, and the share of each coding. */
+static void tell_vector(const struct tm_made *made, const char *path)
+{
+    const struct tm_made_counts *c = &made->made;
+    const uint64_t before = made->output->tuned_bytes;
+    uint64_t after = 0;
+    char from[TM_SIZE_TEXT], to[TM_SIZE_TEXT];
+
+    for (size_t i = 0; i < made->output->num_shards; i++)
+        after += made->shards[i].bytes;
+    tm_info("%s: %zu tensors: %zu the same, %zu changed, %zu new", path,
+            made->output->num_records, c->same, c->changed, c->alone);
+    tm_info("%s: %s stored in %s: %.1f %%", path, tm_size_text(before, from),
+            tm_size_text(after, to), percent(after, before));
+    for (int i = 0; i < TM_NUM_CODINGS; i++)
+        if (c->tuned_bytes[i] > 0)
+            tm_info("  %-5s %10s in %10s %6.1f %% of the bytes, %5.1f %% of "
+                    "their size",
+                    tm_coding_name((enum tm_coding)i),
+                    tm_size_text(c->tuned_bytes[i], from),
+                    tm_size_text(c->stored_bytes[i], to),
+                    percent(c->tuned_bytes[i], before),
+                    percent(c->stored_bytes[i], c->tuned_bytes[i]));
+}
+
+/* What was moved, how fast, and what held it up. */
+static void tell_speed(const struct tm_results *results, const char *out)
+{
     static const char *const limits[] = {[TM_STAGE_READ] = "reading",
                                          [TM_STAGE_COMPUTE] = "computing",
                                          [TM_STAGE_WRITE] = "writing"};
+    const double moved = (double)(results->bytes_read + results->bytes_written);
     char read[TM_SIZE_TEXT], written[TM_SIZE_TEXT], memory[TM_SIZE_TEXT];
 
     tm_note("inputs opened: %zu past the page cache, %zu through it",
             results->files_direct, results->files_buffered);
+    tm_info("%s: read %s, wrote %s in %.2f s: %.2f GB/s, mostly %s; peak "
+            "memory %s",
+            out, tm_size_text(results->bytes_read, read),
+            tm_size_text(results->bytes_written, written), results->seconds,
+            results->seconds > 0 ? moved / results->seconds / 1e9 : 0,
+            limits[results->limit], tm_size_text(peak_memory(), memory));
+}
+
+void tm_report(const struct tm_plan *plan, const struct tm_results *results,
+               const char *out)
+{
+    const struct counts c = count(plan, results);
+
     list_copies(plan);
     list_left_out(plan);
     list_nonfinite(plan, results);
@@ -153,10 +196,43 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
             out, plan->num_tensors, c.merged, c.unchanged, c.copied,
             (unsigned long long)c.nonfinite_outputs,
             (unsigned long long)c.overflows);
-    tm_info("%s: read %s, wrote %s in %.2f s: %.2f GB/s, mostly %s; peak "
-            "memory %s",
-            out, tm_size_text(results->bytes_read, read),
-            tm_size_text(results->bytes_written, written), results->seconds,
-            results->seconds > 0 ? moved / results->seconds / 1e9 : 0,
-            limits[results->limit], tm_size_text(peak_memory(), memory));
+    if (plan->product == TM_MODEL_VECTOR)
+        tell_vector(&results->made[0], out);
+    tell_speed(results, out);
+}
+
+void tm_report_vectors(const struct tm_plan *plan,
+                       const struct tm_results *results, const char *out)
+{
+    struct tm_arena arena = {0};
+
+    for (size_t i = 0; i < plan->num_outputs; i++) {
+        const struct tm_output *output = &plan->outputs[i];
+        const char *path = output->directory[0] != '\0'
+                               ? tm_path_join(&arena, out, output->directory)
+                               : out;
+        struct list list = {0};
+
+        for (const struct tm_side_file *file = output->side_files; file != NULL;
+             file = file->next)
+            if (file->why_not != NULL)
+                list_line(&list, "left out", file->name, file->why_not);
+        list_more(&list);
+        tell_vector(&results->made[i], path != NULL ? path : out);
+    }
+    tm_arena_free(&arena);
+    tell_speed(results, out);
+}
+
+void tm_report_restored(const struct tm_plan *plan,
+                        const struct tm_results *results, const char *out)
+{
+    size_t files = 0;
+
+    for (const struct tm_side_file *file = plan->side_files; file != NULL;
+         file = file->next)
+        files++;
+    tm_info("%s: %zu tensors in %zu shards and %zu side files restored", out,
+            plan->num_tensors, plan->num_shards, files);
+    tell_speed(results, out);
 }

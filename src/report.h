@@ -12,6 +12,14 @@
 void tm_report(const struct tm_plan *plan, const struct tm_results *results,
                const char *out);
 
+/* The same for vectors that were made, each with a table. */
+void tm_report_vectors(const struct tm_plan *plan,
+                       const struct tm_results *results, const char *out);
+
+/* And for a vector that was put back. */
+void tm_report_restored(const struct tm_plan *plan,
+                        const struct tm_results *results, const char *out);
+
 /* Speeds that a probe of the disk found, in bytes a second; 0: unknown. */
 struct tm_speed {
     double read;

@@ -140,7 +140,7 @@ static const char *const companions[] = {".json", ".xxh128"};
 
 static enum tm_status check_companions(struct tm_staging *s)
 {
-    for (size_t i = 0; i < NUM_COMPANIONS; i++) {
+    for (size_t i = 0; i < s->num_companions; i++) {
         const size_t size = strlen(s->out) + strlen(companions[i]) + 1;
         char *path = tm_arena_alloc(&s->arena, size);
 
@@ -189,6 +189,7 @@ enum tm_status tm_staging_check(struct tm_staging *staging,
     *staging = (struct tm_staging){
         .disk = disk,
         .single_file = plan->single_file,
+        .num_companions = plan->has_manifest ? NUM_COMPANIONS : 0,
         .force = force,
         .parent_fd = -1,
         .fd = -1,
@@ -453,7 +454,7 @@ static void companion_name(const struct tm_staging *s, size_t number,
                            char name[NAME_MAX + 16])
 {
     snprintf(name, NAME_MAX + 16, "%s%s", s->name,
-             number < NUM_COMPANIONS ? companions[number] : "");
+             number < s->num_companions ? companions[number] : "");
 }
 
 /* The companions first: OUT itself is what counts. */
@@ -463,7 +464,7 @@ static enum tm_status publish_file(struct tm_staging *s)
     char name[NAME_MAX + 16];
     size_t done;
 
-    for (done = 0; done <= NUM_COMPANIONS; done++) {
+    for (done = 0; done <= s->num_companions; done++) {
         int flags;
 
         companion_name(s, done, name);

@@ -37,6 +37,7 @@ struct tm_staging {
     const char *path;   /* of the staging directory */
     const char *own_name;
     bool single_file;
+    size_t num_companions; /* files that are published beside such an OUT */
     bool force;
     int parent_fd;
     int fd;

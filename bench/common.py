@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measuring programs: children and what they used, the page cache, tables."""
 
+import argparse
 import ctypes
 import json
 import mmap
@@ -102,10 +103,12 @@ else:
 seconds = time.monotonic() - start
 with open(report, "w") as f:
     json.dump([os.waitstatus_to_exitcode(status), seconds,
-               used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, own], f)
+               used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, own,
+               used.ru_inblock * 512], f)
 """
 
-Run = namedtuple("Run", "status seconds cpu peak own out err")
+# `read` is what came from disks, not from the page cache.
+Run = namedtuple("Run", "status seconds cpu peak own read out err")
 
 
 def run(*argv, sample=False, env=None, cwd=None):
@@ -177,6 +180,13 @@ def drop_caches(files):
     for path in files:
         with open(path, "rb") as f:
             os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def chill(files):
+    """Nothing of the files is in memory, but the program is: a program in
+    use was started before, and fio's clock leaves out its own start."""
+    drop_caches(files)
+    run_well(program(), "--version")
 
 
 def resident(path):
@@ -283,6 +293,19 @@ def rotated(things, by):
     things = list(things)
     by %= max(1, len(things))
     return things[by:] + things[:by]
+
+
+def do_rounds(count, contenders, before):
+    """Seconds of each contender, a list per name. Each round runs all of
+    them, each round in another order."""
+    seconds = {name: [] for name in contenders}
+    for r in range(count):
+        for name in rotated(contenders, r):
+            before()
+            took = contenders[name]()
+            seconds[name].append(took)
+            say(f"round {r + 1}/{count}  {took:8.2f} s  {name}")
+    return seconds
 
 
 class Spread:
@@ -400,3 +423,71 @@ class Report:
 
 def clock():
     return time.monotonic()
+
+
+# --- the command line ------------------------------------------------------
+
+
+class Benchmarks:
+    """The command line of a program that is several benchmarks."""
+
+    def __init__(self, prog, description):
+        self.prog = prog
+        self.parser = argparse.ArgumentParser(
+            prog=prog, description=description,
+            epilog="Sizes: 4G is 4 * 10^9 bytes, 4Gi is 4 * 2^30.",
+        )  # fmt: skip
+        self.names = self.parser.add_subparsers(dest="name", required=True)
+
+    def command(self, function, rounds, name=None):
+        """A benchmark: a function of the arguments that returns a Report."""
+        p = self.names.add_parser(
+            name or function.__name__, help=function.__doc__.split(".")[0],
+            description=function.__doc__,
+        )  # fmt: skip
+        p.set_defaults(do=function)
+        p.add_argument("--dir", type=Path, default=Path("bench-data"),
+                       help="where the data is made and kept (%(default)s)")
+        p.add_argument("--rounds", type=int, default=rounds,
+                       help="of everything (%(default)s)")
+        p.add_argument("--options", default="", metavar="TEXT",
+                       help="more options for taumerge, as one word")
+        p.add_argument("--remove", action="store_true",
+                       help="remove the data afterwards")
+        p.add_argument("--json", action="store_true",
+                       help="print JSON instead of tables")
+        return p  # fmt: skip
+
+    def main(self, afterwards):
+        """Runs the one that is asked for; `afterwards` removes the data."""
+        args = self.parser.parse_args()
+        args.dir = args.dir.resolve()
+        started = clock()
+        try:
+            program()
+            make_directory(args.dir)
+            try:
+                report = args.do(args)
+            finally:
+                if args.remove:
+                    afterwards()
+        except Trouble as trouble:
+            sys.exit(f"{self.prog}: {trouble}")
+        except KeyboardInterrupt:
+            sys.exit(f"{self.prog}: interrupted")
+        say(f"took {clock() - started:.0f} s")
+        report.print(args.json)
+
+
+def size_argument(p, default, help):
+    p.add_argument("--size", type=parse_size, default=parse_size(default),
+                   metavar="SIZE", help=f"{help} ({default})")  # fmt: skip
+
+
+def settings(args):
+    """The arguments, for a Report."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(args).items()
+        if name != "do"
+    }

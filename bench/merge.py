@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a merge takes: bench/merge.py NAME --help; see bench/README.md."""
 
-import argparse
 import math
 import os
 import shlex
-import sys
 from pathlib import Path
 
 import fio
@@ -16,15 +14,15 @@ from common import (
     GIBI,
     GIGA,
     MEBI,
+    Benchmarks,
     Report,
     Spread,
     Trouble,
-    clock,
-    drop_caches,
+    chill,
+    do_rounds,
     file_system,
     listed,
     load_into_cache,
-    make_directory,
     mebi,
     merge_command,
     need_space,
@@ -33,10 +31,11 @@ from common import (
     program,
     remove,
     resident,
-    rotated,
     run,
     run_well,
     say,
+    settings,
+    size_argument,
     size_text,
 )
 
@@ -87,26 +86,6 @@ class Merges:
     def clean(self):
         remove(self.out)
         remove(self.fio_out)
-
-
-def cold(family):
-    """Nothing of the family is in memory, but the program is: a program in
-    use was started before, and fio's clock leaves out its own start."""
-    drop_caches(family.files)
-    run_well(program(), "--version")
-
-
-def do_rounds(count, contenders, before):
-    """Seconds of each contender, a list per name. Each round runs all of
-    them, each round in another order."""
-    seconds = {name: [] for name in contenders}
-    for r in range(count):
-        for name in rotated(contenders, r):
-            before()
-            took = contenders[name]()
-            seconds[name].append(took)
-            say(f"round {r + 1}/{count}  {took:8.2f} s  {name}")
-    return seconds
 
 
 def compare(report, name, seconds, baselines, merges, baseline_of):
@@ -166,14 +145,6 @@ def two_vectors(args, copies):
     return family.make()
 
 
-def settings(args):
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(args).items()
-        if name != "do"
-    }
-
-
 # --- disk ------------------------------------------------------------------
 
 
@@ -195,7 +166,9 @@ def disk(args):
     for v in merges.variants:
         contenders[merges.name(v)] = lambda v=v: merges.merge(v)
     try:
-        seconds = do_rounds(args.rounds, contenders, lambda: cold(family))
+        seconds = do_rounds(
+            args.rounds, contenders, lambda: chill(family.files)
+        )
     finally:
         merges.clean()
     compare(
@@ -301,7 +274,7 @@ def cpu(args):
         merges.name(v): lambda v=v: merges.merge(v) for v in merges.variants
     }
     try:
-        do_rounds(args.rounds, contenders, lambda: cold(family))
+        do_rounds(args.rounds, contenders, lambda: chill(family.files))
     finally:
         merges.clean()
     rows = []
@@ -475,7 +448,7 @@ def time_merges(args, cases, on_tmpfs, what):
         def merge():
             out = family.path / "out"
             if args.cache == "cold" and not on_tmpfs:
-                cold(family)
+                chill(family.files)
             elif not on_tmpfs:
                 load_into_cache(family.files)
             try:
@@ -580,34 +553,8 @@ def planning(args, report, family):
 
 
 def command_line():
-    parser = argparse.ArgumentParser(
-        prog="bench/merge.py", description=__doc__,
-        epilog="Sizes: 4G is 4 * 10^9 bytes, 4Gi is 4 * 2^30.",
-    )  # fmt: skip
-    names = parser.add_subparsers(dest="name", required=True)
-
-    def command(function, rounds, name=None):
-        p = names.add_parser(
-            name or function.__name__, help=function.__doc__.split(".")[0],
-            description=function.__doc__,
-        )  # fmt: skip
-        p.set_defaults(do=function)
-        p.add_argument("--dir", type=Path, default=Path("bench-data"),
-                       help="where the data is made and kept (%(default)s)")
-        p.add_argument("--rounds", type=int, default=rounds,
-                       help="of everything (%(default)s)")
-        p.add_argument("--options", default="", metavar="TEXT",
-                       help="more options for taumerge, as one word")
-        p.add_argument("--remove", action="store_true",
-                       help="remove the data afterwards")
-        p.add_argument("--json", action="store_true",
-                       help="print JSON instead of tables")
-        return p  # fmt: skip
-
-    def size(p, default, help):
-        p.add_argument("--size", type=parse_size, default=parse_size(default),
-                       metavar="SIZE",
-                       help=f"{help} ({default})")  # fmt: skip
+    benchmarks = Benchmarks("bench/merge.py", __doc__)
+    command, size = benchmarks.command, size_argument
 
     def variants(p, engines):
         p.add_argument("--io", type=listed(), default=engines,
@@ -679,28 +626,8 @@ def command_line():
                    default=listed(fio.parse_setting)("1M:16,4M:4"),
                    metavar="BLOCK:DEPTH,...",
                    help="settings of fio (1M:16,4M:4)")  # fmt: skip
-    return parser
-
-
-def main():
-    args = command_line().parse_args()
-    args.dir = args.dir.resolve()
-    started = clock()
-    try:
-        program()
-        make_directory(args.dir)
-        try:
-            report = args.do(args)
-        finally:
-            if args.remove:
-                models.remove_used()
-    except Trouble as trouble:
-        sys.exit(f"bench/merge.py: {trouble}")
-    except KeyboardInterrupt:
-        sys.exit("bench/merge.py: interrupted")
-    say(f"took {clock() - started:.0f} s")
-    report.print(args.json)
+    return benchmarks
 
 
 if __name__ == "__main__":
-    main()
+    command_line().main(models.remove_used)

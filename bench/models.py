@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes checkpoints to measure with: the same bytes every time, and fast."""
 
+import fnmatch
 import json
 import math
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -38,6 +40,24 @@ def tuned_block(base, seed):
     moved = rng.integers(0, 8, BLOCK, np.uint16)
     moved[rng.random(BLOCK, np.float32) < 0.4] = 0
     return base ^ moved
+
+
+# How far a fine-tune moves a weight, as a share of the weights' width: four
+# in ten bfloat16 weights then stay as they are, as after a few hundred steps.
+DRIFT = 0.004
+
+
+def drifted_block(base, seed):
+    """The base after fine-tuning as it is done: every weight moves by about
+    as much, so the small ones by more of their last places. What a codec
+    makes of it is like what it makes of a real fine-tune."""
+    rng = np.random.default_rng(200 + seed)
+    values = (base.astype(np.uint32) << 16).view(np.float32)
+    width = np.float32(0.02 * DRIFT)
+    values += rng.standard_normal(BLOCK, np.float32) * width
+    bits = values.view(np.uint32)
+    # To the nearest bfloat16, ties to even.
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
 # --- shapes ----------------------------------------------------------------
@@ -173,8 +193,9 @@ class Family:
     """A base and fine-tunes of it in one directory, made when missing."""
 
     def __init__(self, directory, name, shapes, tuned, config=None,
-                 sparse=False):  # fmt: skip
+                 sparse=False, tune=tuned_block):  # fmt: skip
         self.path = Path(directory) / name
+        self.tune = tune
         self.shapes, self.tuned, self.config = shapes, tuned, config
         self.sparse = sparse
         self.base = self.path / "base"
@@ -214,7 +235,7 @@ class Family:
             if self.sparse:
                 write_sparse(model / "model.safetensors", self.shapes)
                 continue
-            block = base if i == 0 else tuned_block(base, i)
+            block = base if i == 0 else self.tune(base, i)
             write_file(model / "model.safetensors", self.shapes, block)
         # Last, so that what was broken off is made anew.
         text = json.dumps(self.description(), indent=2) + "\n"
@@ -222,7 +243,7 @@ class Family:
         return self
 
 
-def whole_family(directory, size, tuned):
+def whole_family(directory, size, tuned, prefix="llama", tune=tuned_block):
     """Llama-shaped models in files that are whole multiples of WHOLE."""
     # The rest takes what is left over, so the layers stay below.
     target = max(size // WHOLE, 1) * WHOLE
@@ -236,7 +257,8 @@ def whole_family(directory, size, tuned):
             continue
     if shapes is None:  # smaller than the smallest Llama
         shapes = filled_up(even_shapes(target // 2, 8), target)
-    return Family(directory, f"llama-{target}-{tuned}", shapes, tuned)
+    name = f"{prefix}-{target}-{tuned}"
+    return Family(directory, name, shapes, tuned, tune=tune)
 
 
 def llama_family(directory, size, tuned):
@@ -247,10 +269,12 @@ def llama_family(directory, size, tuned):
     return Family(directory, name, shapes, tuned, config)
 
 
-def even_family(directory, size, count, tuned):
+def even_family(directory, size, count, tuned, prefix="even",
+                tune=tuned_block):  # fmt: skip
     """`count` tensors of one size."""
-    name = f"even-{size}-{count}-{tuned}"
-    return Family(directory, name, even_shapes(size, count), tuned)
+    name = f"{prefix}-{size}-{count}-{tuned}"
+    shapes = even_shapes(size, count)
+    return Family(directory, name, shapes, tuned, tune=tune)
 
 
 def sparse_family(directory, size, tuned):
@@ -258,3 +282,58 @@ def sparse_family(directory, size, tuned):
     shapes = {"model.embed_tokens.weight": [size // BF16]}
     return Family(directory, f"sparse-{size}-{tuned}", shapes, tuned,
                   sparse=True)  # fmt: skip
+
+
+# --- checkpoints that are there --------------------------------------------
+
+
+def read_header(path):
+    """The entries of a safetensors file and where its data begins."""
+    with open(path, "rb") as f:
+        (length,) = struct.unpack("<Q", f.read(8))
+        return json.loads(f.read(length)), 8 + length
+
+
+def weight_files(model):
+    """The shards of a checkpoint, which is a directory or one file."""
+    model = Path(model)
+    return sorted(model.glob("*.safetensors")) if model.is_dir() else [model]
+
+
+def tensors(model):
+    """(name, entry, bytes) of each tensor, in the order of the files."""
+    for path in weight_files(model):
+        entries, start = read_header(path)
+        entries.pop("__metadata__", None)
+        with open(path, "rb") as f:
+            for name, entry in sorted(
+                entries.items(), key=lambda e: e[1]["data_offsets"]
+            ):
+                begin, end = entry["data_offsets"]
+                f.seek(start + begin)
+                yield name, entry, f.read(end - begin)
+
+
+def matches(name, patterns):
+    return any(fnmatch.fnmatchcase(name, p) for p in patterns)
+
+
+def copy_without(model, patterns, out):
+    """A copy of a checkpoint in a directory, in one file, without the tensors
+    that have such names."""
+    out = Path(out)
+    out.mkdir(parents=True)
+    kept = [t for t in tensors(model) if not matches(t[0], patterns)]
+    entries, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, entry, data in kept:
+        entries[name] = {**entry, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(out / "model.safetensors", "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for _, _, data in kept:
+            f.write(data)
+    for side in Path(model).glob("*.json"):
+        if not side.name.endswith(".index.json"):
+            shutil.copy(side, out)

@@ -16,7 +16,7 @@
 #include "kernels/rans_tables.h"
 
 #define HEADER     4
-#define STATES     (4 * TM_RANS_LANES)
+#define STATES     (2 * 4 * TM_RANS_LANES)
 #define MAX_GROUPS (TM_CHUNK_WORDS / TM_RANS_LANES)
 
 /* For each context its bit, 6 bits of G and 127 masses of 9 + 2 bits. */
@@ -31,11 +31,12 @@ static const struct tm_rans_kernels *const kernels[TM_NUM_ISAS] = {
 
 struct tm_rans {
     const struct tm_rans_kernels *kernels;
+    struct tm_rans_alphabet narrow, wide;
     struct tm_rans_costs costs;
     struct tm_rans_choice choice;
     tm_rans_counts counts;
-    uint32_t slots[TM_RANS_CONTEXTS][TM_RANS_SCALE];
-    uint64_t entries[TM_RANS_CONTEXTS][TM_RANS_TOKENS];
+    struct tm_rans_slots slots;
+    struct tm_rans_entries entries;
     unsigned char flags[MAX_GROUPS];
     uint16_t index[TM_CHUNK_WORDS];
     unsigned char tables[MAX_TABLES];
@@ -44,15 +45,23 @@ struct tm_rans {
 
 _Static_assert(sizeof(struct tm_rans) < TM_RANS_MEMORY, "what rans.h says");
 
-struct tm_rans *tm_rans_new(enum tm_isa isa)
+struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *with)
 {
     struct tm_rans *rans = calloc(1, sizeof(*rans));
 
     if (rans == NULL)
         return NULL;
-    rans->kernels = kernels[isa] != NULL ? kernels[isa] : &tm_rans_portable;
+    rans->kernels = with;
+    tm_rans_alphabet_init(&rans->narrow, 16, 5, 3);
+    tm_rans_alphabet_init(&rans->wide, 32, 3, 2);
     tm_rans_costs_init(&rans->costs);
     return rans;
+}
+
+struct tm_rans *tm_rans_new(enum tm_isa isa)
+{
+    return tm_rans_new_with(kernels[isa] != NULL ? kernels[isa]
+                                                 : &tm_rans_portable);
 }
 
 void tm_rans_free(struct tm_rans *rans)
@@ -60,14 +69,23 @@ void tm_rans_free(struct tm_rans *rans)
     free(rans);
 }
 
-static const struct tm_rans_alphabet *alphabet_of(enum tm_rans_kind kind)
+static const struct tm_rans_alphabet *alphabet_of(const struct tm_rans *rans,
+                                                  enum tm_rans_kind kind)
 {
-    return kind == TM_RANS_F32 ? &tm_rans_alphabet32 : &tm_rans_alphabet16;
+    return kind == TM_RANS_F32 ? &rans->wide : &rans->narrow;
 }
 
 static size_t bytes_of(enum tm_rans_kind kind)
 {
     return kind == TM_RANS_F32 ? 4 : 2;
+}
+
+/* Words of the group, the last of which may have fewer than others. */
+static unsigned group_size(size_t group, size_t n)
+{
+    size_t left = n - group * TM_RANS_LANES;
+
+    return left < TM_RANS_LANES ? (unsigned)left : TM_RANS_LANES;
 }
 
 /* --- encoding ------------------------------------------------------------- */
@@ -88,7 +106,7 @@ static unsigned top_exponent(enum tm_rans_kind kind, const unsigned char *base,
                              size_t n)
 {
     const size_t run = 16; /* words next to each other, for the cache's sake */
-    size_t step = n / 4096 * run > run ? n / 4096 * run : run;
+    size_t step = n / 4096 > 1 ? n / 4096 * run : run;
     uint32_t counts[256] = {0}, seen = 0, above = 0;
     unsigned e = 256;
 
@@ -100,20 +118,14 @@ static unsigned top_exponent(enum tm_rans_kind kind, const unsigned char *base,
     return e;
 }
 
-static void scan(struct tm_rans *rans, enum tm_rans_kind kind,
+static void scan(const struct tm_rans *rans, enum tm_rans_kind kind,
                  const struct tm_rans_scan *s, size_t n)
 {
-    size_t groups = n / TM_RANS_LANES, whole = groups * TM_RANS_LANES;
-    struct tm_rans_scan last = *s;
+    size_t pairs = n / TM_RANS_PAIR;
 
-    rans->kernels->scan[kind](s, groups);
-    if (whole == n)
-        return;
-    last.base += whole * bytes_of(kind);
-    last.tuned += whole * bytes_of(kind);
-    last.index += whole;
-    last.flags += groups;
-    tm_rans_scan_part(kind, &last, (unsigned)(n - whole));
+    rans->kernels->scan[kind](s, pairs);
+    for (size_t g = 2 * pairs; g * TM_RANS_LANES < n; g++)
+        tm_rans_scan_group(kind, s, g, group_size(g, n));
 }
 
 static void count(struct tm_rans *rans, size_t n)
@@ -122,11 +134,11 @@ static void count(struct tm_rans *rans, size_t n)
 
     memset(rans->counts, 0, sizeof(rans->counts));
     for (size_t g = 0; g * TM_RANS_LANES < n; g++) {
+        const uint16_t *index = rans->index + g * TM_RANS_LANES;
         uint32_t *to = rans->counts[zero][0];
-        size_t end = (g + 1) * TM_RANS_LANES < n ? (g + 1) * TM_RANS_LANES : n;
 
-        for (size_t i = g * TM_RANS_LANES; i < end; i++)
-            to[rans->index[i]]++;
+        for (unsigned i = 0; i < group_size(g, n); i++)
+            to[index[i]]++;
         zero = (rans->flags[g] & TM_RANS_GROUP_ZERO) != 0;
     }
 }
@@ -157,33 +169,24 @@ static size_t write_tables(struct tm_rans *rans)
 
         tm_rans_write_masses(&writer, c->there ? &c->masses : NULL);
         if (c->there)
-            make_entries(c->f, rans->entries[i]);
+            make_entries(c->f, rans->entries.of[i]);
     }
     tm_rans_write_end(&writer);
     return (size_t)(writer.next - rans->tables);
 }
 
-/* The stream's words, to the end of rans->stream, and the states. */
-static void encode(struct tm_rans *rans, enum tm_rans_kind kind,
+/* The states, and the stream's words below e->next. */
+static void encode(const struct tm_rans *rans, enum tm_rans_kind kind,
                    struct tm_rans_encoder *e, size_t n)
 {
-    size_t groups = n / TM_RANS_LANES, whole = groups * TM_RANS_LANES;
-    struct tm_rans_encoder last;
-    bool zero = groups > 0 && (e->flags[groups - 1] & TM_RANS_GROUP_ZERO);
+    size_t pairs = n / TM_RANS_PAIR;
 
-    for (unsigned j = 0; j < TM_RANS_LANES; j++)
-        e->x[j] = TM_RANS_LOW;
-    if (whole < n) {
-        last = *e;
-        last.base += whole * bytes_of(kind);
-        last.tuned += whole * bytes_of(kind);
-        last.index += whole;
-        last.flags += groups;
-        tm_rans_encode_part(kind, &last, zero, (unsigned)(n - whole));
-        memcpy(e->x, last.x, sizeof(e->x));
-        e->next = last.next;
-    }
-    rans->kernels->encode[kind](e, groups);
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned j = 0; j < TM_RANS_LANES; j++)
+            e->x[i][j] = TM_RANS_LOW;
+    for (size_t g = (n + TM_RANS_LANES - 1) / TM_RANS_LANES; g-- > 2 * pairs;)
+        tm_rans_encode_group(kind, e, g, group_size(g, n));
+    rans->kernels->encode[kind](e, pairs);
 }
 
 size_t tm_rans_encode(struct tm_rans *rans, enum tm_rans_kind kind,
@@ -199,20 +202,20 @@ size_t tm_rans_encode(struct tm_rans *rans, enum tm_rans_kind kind,
         .tuned = tuned,
         .index = rans->index,
         .flags = rans->flags,
-        .entries = (const uint64_t(*)[TM_RANS_TOKENS])rans->entries,
+        .entries = &rans->entries,
     };
-    size_t tables, length;
+    size_t tables, stream;
 
     scan(rans, kind, &s, n);
     count(rans, n);
-    tm_rans_choose(alphabet_of(kind), &rans->costs, rans->counts,
+    tm_rans_choose(alphabet_of(rans, kind), &rans->costs, rans->counts,
                    &rans->choice);
     tables = write_tables(rans);
     e.classes = rans->choice.classes;
     e.has_zero = rans->choice.has_zero;
     encode(rans, kind, &e, n);
-    length = HEADER + tables + STATES + (size_t)(end - e.next);
-    if (length > room)
+    stream = (size_t)(end - e.next);
+    if (HEADER + tables + STATES + stream > room)
         return 0;
     to[0] = (unsigned char)top;
     to[1] = (unsigned char)(e.classes | (unsigned)e.has_zero << 7);
@@ -220,57 +223,58 @@ size_t tm_rans_encode(struct tm_rans *rans, enum tm_rans_kind kind,
     to[3] = (unsigned char)(tables >> 8);
     memcpy(to + HEADER, rans->tables, tables);
     memcpy(to + HEADER + tables, e.x, STATES);
-    memcpy(to + HEADER + tables + STATES, e.next, (size_t)(end - e.next));
-    return length;
+    memcpy(to + HEADER + tables + STATES, e.next, stream);
+    return HEADER + tables + STATES + stream;
 }
 
 /* --- decoding ------------------------------------------------------------- */
 
 /*
- * The last groups, whose words the kernels' loads could miss the end of: from
- * a copy with zeros behind it. A group that takes of those ends the loop.
+ * The last pairs, behind whose words of the stream the kernels could read: from
+ * a copy with zeros behind it. A pair that takes of those is the last one.
  */
-static bool decode_end(struct tm_rans *rans, enum tm_rans_kind kind,
+static bool decode_end(const struct tm_rans *rans, enum tm_rans_kind kind,
                        struct tm_rans_decoder *d, size_t left, size_t n)
 {
     unsigned char copy[2 * TM_RANS_AHEAD] = {0}, *end = copy + left;
-    size_t groups = n / TM_RANS_LANES;
+    size_t pairs = n / TM_RANS_PAIR;
 
     memcpy(copy, d->next, left);
     d->next = copy;
-    if (rans->kernels->decode[kind](d, groups, end) < groups)
+    if (rans->kernels->decode[kind](d, pairs, end) < pairs)
         return false;
-    if (d->next <= end && n % TM_RANS_LANES > 0)
-        tm_rans_decode_part(kind, d, n % TM_RANS_LANES);
+    for (size_t g = 2 * pairs; g * TM_RANS_LANES < n && d->next <= end; g++)
+        tm_rans_decode_group(kind, d, g, group_size(g, n));
     return d->next == end;
 }
 
-static bool is_at_start(const struct tm_rans_decoder *d)
+static bool states_are(const struct tm_rans_decoder *d, uint32_t least,
+                       uint32_t most)
 {
-    for (unsigned j = 0; j < TM_RANS_LANES; j++)
-        if (d->x[j] != TM_RANS_LOW)
-            return false;
-    return d->worst != TM_RANS_ABSENT;
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned j = 0; j < TM_RANS_LANES; j++)
+            if (d->x[i][j] < least || d->x[i][j] > most)
+                return false;
+    return true;
 }
 
-/* States and stream, `length` bytes from `next` on. */
-static bool decode(struct tm_rans *rans, enum tm_rans_kind kind,
+/* All words, from a stream of `length` bytes. */
+static bool decode(const struct tm_rans *rans, enum tm_rans_kind kind,
                    struct tm_rans_decoder *d, size_t length, size_t n)
 {
     const unsigned char *end = d->next + length;
     size_t done = 0, left;
 
-    for (unsigned j = 0; j < TM_RANS_LANES; j++)
-        if (d->x[j] < TM_RANS_LOW || d->x[j] >> 31 != 0)
-            return false;
+    if (!states_are(d, TM_RANS_LOW, (TM_RANS_LOW << 16) - 1))
+        return false;
     if (length >= TM_RANS_AHEAD)
-        done = rans->kernels->decode[kind](d, n / TM_RANS_LANES,
+        done = rans->kernels->decode[kind](d, n / TM_RANS_PAIR,
                                            end - TM_RANS_AHEAD);
     left = (size_t)(end - d->next);
     if (left > TM_RANS_AHEAD)
-        return false; /* more than a part of a group can take */
-    return decode_end(rans, kind, d, left, n - done * TM_RANS_LANES) &&
-           is_at_start(d);
+        return false; /* more than what is left of the words can take */
+    return decode_end(rans, kind, d, left, n - done * TM_RANS_PAIR) &&
+           states_are(d, TM_RANS_LOW, TM_RANS_LOW) && !d->absent;
 }
 
 bool tm_rans_decode(struct tm_rans *rans, enum tm_rans_kind kind,
@@ -281,7 +285,7 @@ bool tm_rans_decode(struct tm_rans *rans, enum tm_rans_kind kind,
     struct tm_rans_decoder d = {
         .base = base,
         .tuned = tuned,
-        .slots = (const uint32_t(*)[TM_RANS_SCALE])rans->slots,
+        .slots = &rans->slots,
     };
     size_t tables;
 
@@ -293,10 +297,11 @@ bool tm_rans_decode(struct tm_rans *rans, enum tm_rans_kind kind,
     tables = from[2] | (size_t)from[3] << 8;
     if (d.classes == 0 || d.classes > TM_RANS_CLASSES ||
         tables > length - HEADER - STATES ||
-        !tm_rans_read_tables(alphabet_of(kind), from + HEADER, tables,
-                             d.classes << d.has_zero, rans->slots))
+        !tm_rans_read_tables(alphabet_of(rans, kind), from + HEADER, tables,
+                             d.classes << d.has_zero, &rans->slots))
         return false;
-    memcpy(d.x, from + HEADER + tables, STATES);
-    d.next = from + HEADER + tables + STATES;
+    from += HEADER + tables;
+    memcpy(d.x, from, STATES);
+    d.next = from + STATES;
     return decode(rans, kind, &d, length - HEADER - tables - STATES, n);
 }

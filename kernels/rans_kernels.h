@@ -2,8 +2,10 @@
 /*
  * rans_kernels: what an instruction set provides for rans.c, and nobody else.
  *
- * All but the portable kernels work on whole groups of 32 words. None looks
- * at alignment.
+ * A group is 32 words and has 32 states; the groups of a chunk use one set of
+ * states and another by turns, so kernels work on pairs of groups. What is
+ * left at the end of a chunk, less than a pair, is done in plain C. Nothing
+ * looks at alignment.
  */
 #ifndef TM_KERNELS_RANS_KERNELS_H
 #define TM_KERNELS_RANS_KERNELS_H
@@ -19,8 +21,8 @@
 #error "words are little-endian, and this program reads them as they are"
 #endif
 
-/* States, and words of a group. */
 #define TM_RANS_LANES 32
+#define TM_RANS_PAIR  (2 * TM_RANS_LANES)
 
 /* A state is from here to 2^16 times this less one. */
 #define TM_RANS_LOW (1u << 15)
@@ -28,75 +30,80 @@
 #define TM_NUM_RANS_KINDS (TM_RANS_F32 + 1)
 
 /*
- * Bytes of the stream that lie behind `next` when a group is decoded: a word
- * of 32 bits takes at most 3 words of the stream, so a group at most 192
- * bytes, and the last load of those may be of 64.
+ * Bytes that may be read behind `next` while it does not exceed the limit: a
+ * word takes at most 3 words of the stream (F32: for its token and its raw
+ * bits), a pair 384 bytes, and the last load of those may be of 64.
  */
-#define TM_RANS_AHEAD 256
+#define TM_RANS_AHEAD 448
 
 struct tm_rans_decoder {
-    uint32_t x[TM_RANS_LANES];
-    const unsigned char *next; /* word of the stream */
+    uint32_t x[2][TM_RANS_LANES]; /* of even groups, of odd ones */
+    const unsigned char *next;    /* word of the stream */
     const unsigned char *base;
     unsigned char *tuned;
-    const uint32_t (*slots)[TM_RANS_SCALE];
+    const struct tm_rans_slots *slots;
     unsigned top, classes;
     bool has_zero;   /* there are zero contexts */
     bool after_zero; /* all tokens of the group before were 0 */
-    unsigned worst;  /* the largest token, if it is TM_RANS_ABSENT */
+    bool absent;     /* a word had a context that is absent */
 };
 
 /*
- * Decodes `groups` groups, but begins none with `next` beyond `limit`. Returns
- * how many it has done, and has moved `next`, `base` and `tuned` on.
+ * Decodes `pairs` pairs of groups, but begins none with `next` beyond `limit`.
+ * Returns how many it has done; moves `next`, `base` and `tuned` on.
  */
-typedef size_t tm_rans_decode_groups(struct tm_rans_decoder *d, size_t groups,
-                                     const unsigned char *limit);
+typedef size_t tm_rans_decode_pairs(struct tm_rans_decoder *d, size_t pairs,
+                                    const unsigned char *limit);
 
 /*
- * What the encoder knows of a word before it has tables: its token, and
- * above that its class of all 16.
+ * What the encoder knows of a word before it has tables: its token, and above
+ * that its class of all 16.
  */
 #define TM_RANS_INDEX(class, token) ((class) << 8 | (token))
 
-/* All tokens of the group are 0; it has tokens with raw bits. */
+/* Of a group: all its tokens are 0; some have raw bits. */
 #define TM_RANS_GROUP_ZERO 1
 #define TM_RANS_GROUP_RAW  2
 
 struct tm_rans_scan {
     const unsigned char *base, *tuned;
     unsigned top;
-    uint16_t *index;      /* for each word */
-    unsigned char *flags; /* for each group */
+    uint16_t *index;      /* of each word */
+    unsigned char *flags; /* of each group */
 };
 
-typedef void tm_rans_scan_groups(const struct tm_rans_scan *s, size_t groups);
+typedef void tm_rans_scan_pairs(const struct tm_rans_scan *s, size_t pairs);
 
 /*
  * An encoder's entry: f in bits 0 to 15, cum from 16 on, and from 32 on the
- * float nearest to 1 / f: with it, x / f for x < 2^20 f is off by less than 1.
+ * float nearest to 1 / f.
  */
+struct tm_rans_entries {
+    uint64_t of[TM_RANS_CONTEXTS][TM_RANS_TOKENS];
+};
+
 struct tm_rans_encoder {
-    uint32_t x[TM_RANS_LANES];
+    uint32_t x[2][TM_RANS_LANES];
     unsigned char *next; /* the stream's words go below */
     const unsigned char *base, *tuned;
     const uint16_t *index;
     const unsigned char *flags;
-    const uint64_t (*entries)[TM_RANS_TOKENS]; /* by context */
+    const struct tm_rans_entries *entries;
     unsigned classes;
     bool has_zero;
 };
 
 /*
- * Encodes the groups from `groups` - 1 down to 0; the pointers are those of
- * group 0. Each word takes at most 3 words of the stream.
+ * Encodes the pairs from number `pairs` - 1 down to 0. There is room for 3
+ * words of the stream for each word.
  */
-typedef void tm_rans_encode_groups(struct tm_rans_encoder *e, size_t groups);
+typedef void tm_rans_encode_pairs(struct tm_rans_encoder *e, size_t pairs);
 
+/* By kind. */
 struct tm_rans_kernels {
-    tm_rans_decode_groups *decode[TM_NUM_RANS_KINDS];
-    tm_rans_scan_groups *scan[TM_NUM_RANS_KINDS];
-    tm_rans_encode_groups *encode[TM_NUM_RANS_KINDS];
+    tm_rans_decode_pairs *decode[TM_NUM_RANS_KINDS];
+    tm_rans_scan_pairs *scan[TM_NUM_RANS_KINDS];
+    tm_rans_encode_pairs *encode[TM_NUM_RANS_KINDS];
 };
 
 extern const struct tm_rans_kernels tm_rans_portable;
@@ -104,14 +111,15 @@ extern const struct tm_rans_kernels tm_rans_neon;
 extern const struct tm_rans_kernels tm_rans_avx2;
 extern const struct tm_rans_kernels tm_rans_avx512;
 
-/* The same for the last group, of `count` words, which may be fewer than 32. */
-void tm_rans_decode_part(enum tm_rans_kind kind, struct tm_rans_decoder *d,
-                         unsigned count);
-void tm_rans_scan_part(enum tm_rans_kind kind, const struct tm_rans_scan *s,
-                       unsigned count);
+/* As tm_rans_new() does, for tests. */
+struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *kernels);
 
-/* The pointers are those of this group, `after_zero` the flag of the last. */
-void tm_rans_encode_part(enum tm_rans_kind kind, struct tm_rans_encoder *e,
-                         bool after_zero, unsigned count);
+/* A group in plain C, the last of a chunk: of `count` words, 32 or fewer. */
+void tm_rans_decode_group(enum tm_rans_kind kind, struct tm_rans_decoder *d,
+                          size_t group, unsigned count);
+void tm_rans_scan_group(enum tm_rans_kind kind, const struct tm_rans_scan *s,
+                        size_t group, unsigned count);
+void tm_rans_encode_group(enum tm_rans_kind kind, struct tm_rans_encoder *e,
+                          size_t group, unsigned count);
 
 #endif

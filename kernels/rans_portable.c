@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rans_portable: the kernels in plain C, and the last group of a chunk for all
- * instruction sets. The functions that do the work take the kind of words as
- * an argument and are inlined where it is a constant.
+ * rans_portable: the kernels in plain C, and the last groups of a chunk for
+ * all instruction sets. The functions that do the work take the kind of words
+ * as an argument and are inlined where it is a constant.
  */
 #include <string.h>
 
@@ -156,109 +156,106 @@ ALWAYS_INLINE uint32_t refill(struct tm_rans_decoder *d, uint32_t x)
 }
 
 /* The words of a group on their way. */
-struct lanes {
+struct words {
     uint8_t token[TM_RANS_LANES], raw_bits[TM_RANS_LANES];
     uint32_t raw[TM_RANS_LANES];
 };
 
-ALWAYS_INLINE void decode_tokens(enum tm_rans_kind kind,
-                                 struct tm_rans_decoder *d, unsigned count,
-                                 struct lanes *g)
+/* Returns whether there are raw bits. */
+ALWAYS_INLINE bool decode_tokens(enum tm_rans_kind kind,
+                                 struct tm_rans_decoder *d, uint32_t *x,
+                                 unsigned count, struct words *w)
 {
-    unsigned first = d->has_zero && d->after_zero ? d->classes : 0, any = 0;
+    unsigned first = d->has_zero && d->after_zero ? d->classes : 0;
+    unsigned any = 0, any_raw = 0;
 
     for (unsigned j = 0; j < TM_RANS_LANES; j++) {
-        unsigned i = word_of(kind, j);
-        uint32_t slot, x = d->x[j];
+        unsigned i = word_of(kind, j), class;
+        uint32_t slot;
 
-        g->raw_bits[i] = 0;
+        w->raw_bits[i] = 0;
         if (i >= count)
             continue;
-        slot =
-            d->slots[first + class_of(kind, load_word(kind, d->base, i), d->top,
-                                      d->classes)][x % TM_RANS_SCALE];
-        g->token[i] = (uint8_t)slot;
-        g->raw_bits[i] = (uint8_t)raw_bits_of(kind, g->token[i]);
-        any |= g->token[i];
-        d->worst = g->token[i] > d->worst ? g->token[i] : d->worst;
-        x = (slot >> 20) * (x >> TM_RANS_SCALE_BITS) + (slot >> 8 & 0xfff);
-        d->x[j] = refill(d, x);
+        class = class_of(kind, load_word(kind, d->base, i), d->top, d->classes);
+        slot = d->slots->of[first + class][x[j] % TM_RANS_SCALE];
+        w->token[i] = (uint8_t)tm_rans_slot_token(slot);
+        w->raw_bits[i] = (uint8_t)raw_bits_of(kind, w->token[i]);
+        any |= w->token[i];
+        any_raw |= w->raw_bits[i];
+        d->absent |= w->token[i] == TM_RANS_ABSENT;
+        x[j] = refill(d, tm_rans_slot_f(slot) * (x[j] >> TM_RANS_SCALE_BITS) +
+                             tm_rans_slot_offset(slot));
     }
     d->after_zero = any == 0;
+    return any_raw != 0;
 }
 
 /* The raw bits of all words: those in the states, then those that are not. */
 ALWAYS_INLINE void decode_raw(enum tm_rans_kind kind, struct tm_rans_decoder *d,
-                              struct lanes *g)
+                              uint32_t *x, struct words *w)
 {
     for (unsigned j = 0; j < TM_RANS_LANES; j++) {
-        unsigned i = word_of(kind, j), m = g->raw_bits[i] % WHOLE;
+        unsigned i = word_of(kind, j), m = w->raw_bits[i] % WHOLE;
 
-        g->raw[i] = d->x[j] & ((1u << m) - 1);
+        w->raw[i] = x[j] & ((1u << m) - 1);
         if (m > 0)
-            d->x[j] = refill(d, d->x[j] >> m);
+            x[j] = refill(d, x[j] >> m);
     }
     for (unsigned j = 0; j < TM_RANS_LANES && kind == TM_RANS_F32; j++) {
         unsigned i = word_of(kind, j);
 
-        if (g->raw_bits[i] >= WHOLE)
-            g->raw[i] = g->raw[i] << WHOLE | next_word(d);
+        if (w->raw_bits[i] >= WHOLE)
+            w->raw[i] = w->raw[i] << WHOLE | next_word(d);
     }
 }
 
 ALWAYS_INLINE void decode_group(enum tm_rans_kind kind,
-                                struct tm_rans_decoder *d, unsigned count)
+                                struct tm_rans_decoder *d, uint32_t *x,
+                                unsigned count)
 {
-    struct lanes g;
+    struct words w;
 
-    decode_tokens(kind, d, count, &g);
-    decode_raw(kind, d, &g);
+    if (decode_tokens(kind, d, x, count, &w))
+        decode_raw(kind, d, x, &w);
     for (unsigned i = 0; i < count; i++)
         store_word(kind, d->tuned, i,
-                   apply(kind, load_word(kind, d->base, i), g.token[i],
-                         g.raw_bits[i], g.raw[i]));
+                   apply(kind, load_word(kind, d->base, i), w.token[i],
+                         w.raw_bits[i], w.raw[i]));
     d->base += count * word_bits(kind) / 8;
     d->tuned += count * word_bits(kind) / 8;
 }
 
 ALWAYS_INLINE size_t decode(enum tm_rans_kind kind, struct tm_rans_decoder *d,
-                            size_t groups, const unsigned char *limit)
+                            size_t pairs, const unsigned char *limit)
 {
     size_t done = 0;
 
-    for (; done < groups && d->next <= limit; done++)
-        decode_group(kind, d, TM_RANS_LANES);
+    for (; done < pairs && d->next <= limit; done++) {
+        decode_group(kind, d, d->x[0], TM_RANS_LANES);
+        decode_group(kind, d, d->x[1], TM_RANS_LANES);
+    }
     return done;
 }
 
 /* --- encoding ------------------------------------------------------------- */
 
-ALWAYS_INLINE unsigned scan_group(enum tm_rans_kind kind,
-                                  const struct tm_rans_scan *s, size_t at,
-                                  unsigned count)
+ALWAYS_INLINE void scan_group(enum tm_rans_kind kind,
+                              const struct tm_rans_scan *s, size_t group,
+                              unsigned count)
 {
-    unsigned any = 0, raw_bits = 0;
+    unsigned any = 0, any_raw = 0;
 
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t base = load_word(kind, s->base, at + i);
-        uint32_t tuned = load_word(kind, s->tuned, at + i);
-        struct token t = token_of(kind, base, tuned);
+    for (size_t i = group * TM_RANS_LANES, end = i + count; i < end; i++) {
+        uint32_t base = load_word(kind, s->base, i);
+        struct token t = token_of(kind, base, load_word(kind, s->tuned, i));
         unsigned class = class_of(kind, base, s->top, TM_RANS_CLASSES);
 
-        s->index[at + i] = (uint16_t)TM_RANS_INDEX(class, t.token);
+        s->index[i] = (uint16_t)TM_RANS_INDEX(class, t.token);
         any |= t.token;
-        raw_bits |= t.raw_bits;
+        any_raw |= t.raw_bits;
     }
-    return (any == 0 ? TM_RANS_GROUP_ZERO : 0) |
-           (raw_bits != 0 ? TM_RANS_GROUP_RAW : 0);
-}
-
-ALWAYS_INLINE void scan(enum tm_rans_kind kind, const struct tm_rans_scan *s,
-                        size_t groups)
-{
-    for (size_t g = 0; g < groups; g++)
-        s->flags[g] = (unsigned char)scan_group(kind, s, g * TM_RANS_LANES,
-                                                TM_RANS_LANES);
+    s->flags[group] = (unsigned char)((any == 0 ? TM_RANS_GROUP_ZERO : 0) |
+                                      (any_raw ? TM_RANS_GROUP_RAW : 0));
 }
 
 ALWAYS_INLINE void put_word(struct tm_rans_encoder *e, uint32_t word)
@@ -279,7 +276,8 @@ ALWAYS_INLINE uint32_t spill(struct tm_rans_encoder *e, uint32_t x,
     return x >> 16;
 }
 
-/* The token of the word of state j; count: words of the group. */
+/* The token of the word of state j, of the `count` words from number `at` on.
+ */
 ALWAYS_INLINE struct token token_at(enum tm_rans_kind kind,
                                     const struct tm_rans_encoder *e, size_t at,
                                     unsigned j, unsigned count)
@@ -294,7 +292,7 @@ ALWAYS_INLINE struct token token_at(enum tm_rans_kind kind,
 
 /* The other way round than decode_raw(). */
 ALWAYS_INLINE void encode_raw(enum tm_rans_kind kind, struct tm_rans_encoder *e,
-                              size_t at, unsigned count)
+                              uint32_t *x, size_t at, unsigned count)
 {
     for (unsigned j = TM_RANS_LANES; j-- > 0 && kind == TM_RANS_F32;) {
         struct token t = token_at(kind, e, at, j, count);
@@ -308,67 +306,60 @@ ALWAYS_INLINE void encode_raw(enum tm_rans_kind kind, struct tm_rans_encoder *e,
         uint32_t raw = t.magnitude >> (t.raw_bits - m) & ((1u << m) - 1);
 
         if (m > 0)
-            e->x[j] = spill(e, e->x[j], 1u << (31 - m)) << m | raw;
+            x[j] = spill(e, x[j], 1u << (31 - m)) << m | raw;
     }
 }
 
 ALWAYS_INLINE void encode_tokens(enum tm_rans_kind kind,
-                                 struct tm_rans_encoder *e, size_t at,
-                                 unsigned count, unsigned first)
+                                 struct tm_rans_encoder *e, uint32_t *x,
+                                 size_t at, unsigned count, unsigned first)
 {
     for (unsigned j = TM_RANS_LANES; j-- > 0;) {
-        unsigned i = word_of(kind, j), class, f;
+        unsigned i = word_of(kind, j), class, f, cum;
         uint64_t entry;
-        uint32_t x;
 
         if (i >= count)
             continue;
         class = e->index[at + i] >> 8;
         class = class < e->classes ? class : e->classes - 1;
-        entry = e->entries[first + class][e->index[at + i] & 255];
+        entry = e->entries->of[first + class][e->index[at + i] & 255];
         f = entry & 0xffff;
-        x = spill(e, e->x[j], f << 20);
-        e->x[j] =
-            (x / f << TM_RANS_SCALE_BITS) + x % f + (entry >> 16 & 0xffff);
+        cum = entry >> 16 & 0xffff;
+        x[j] = spill(e, x[j], f << 20);
+        x[j] = (x[j] / f << TM_RANS_SCALE_BITS) + x[j] % f + cum;
     }
 }
 
 ALWAYS_INLINE void encode_group(enum tm_rans_kind kind,
-                                struct tm_rans_encoder *e, size_t g,
-                                bool after_zero, unsigned count)
+                                struct tm_rans_encoder *e, size_t group,
+                                unsigned count)
 {
-    size_t at = g * TM_RANS_LANES;
+    size_t at = group * TM_RANS_LANES;
+    bool zero = e->has_zero && group > 0 &&
+                (e->flags[group - 1] & TM_RANS_GROUP_ZERO) != 0;
 
-    if (e->flags[g] & TM_RANS_GROUP_RAW)
-        encode_raw(kind, e, at, count);
-    encode_tokens(kind, e, at, count,
-                  e->has_zero && after_zero ? e->classes : 0);
-}
-
-ALWAYS_INLINE void encode(enum tm_rans_kind kind, struct tm_rans_encoder *e,
-                          size_t groups)
-{
-    while (groups-- > 0)
-        encode_group(kind, e, groups,
-                     groups > 0 && (e->flags[groups - 1] & TM_RANS_GROUP_ZERO),
-                     TM_RANS_LANES);
+    if (e->flags[group] & TM_RANS_GROUP_RAW)
+        encode_raw(kind, e, e->x[group % 2], at, count);
+    encode_tokens(kind, e, e->x[group % 2], at, count, zero ? e->classes : 0);
 }
 
 /* --- for each kind of words ----------------------------------------------- */
 
 #define DEFINE(kind)                                                           \
-    static size_t decode_##kind(struct tm_rans_decoder *d, size_t groups,      \
+    static size_t decode_##kind(struct tm_rans_decoder *d, size_t pairs,       \
                                 const unsigned char *limit)                    \
     {                                                                          \
-        return decode(TM_RANS_##kind, d, groups, limit);                       \
+        return decode(TM_RANS_##kind, d, pairs, limit);                        \
     }                                                                          \
-    static void scan_##kind(const struct tm_rans_scan *s, size_t groups)       \
+    static void scan_##kind(const struct tm_rans_scan *s, size_t pairs)        \
     {                                                                          \
-        scan(TM_RANS_##kind, s, groups);                                       \
+        for (size_t g = 0; g < 2 * pairs; g++)                                 \
+            scan_group(TM_RANS_##kind, s, g, TM_RANS_LANES);                   \
     }                                                                          \
-    static void encode_##kind(struct tm_rans_encoder *e, size_t groups)        \
+    static void encode_##kind(struct tm_rans_encoder *e, size_t pairs)         \
     {                                                                          \
-        encode(TM_RANS_##kind, e, groups);                                     \
+        for (size_t g = 2 * pairs; g-- > 0;)                                   \
+            encode_group(TM_RANS_##kind, e, g, TM_RANS_LANES);                 \
     }
 
 DEFINE(BF16)
@@ -381,20 +372,20 @@ const struct tm_rans_kernels tm_rans_portable = {
     .encode = {encode_BF16, encode_F16, encode_F32},
 };
 
-void tm_rans_decode_part(enum tm_rans_kind kind, struct tm_rans_decoder *d,
-                         unsigned count)
+void tm_rans_decode_group(enum tm_rans_kind kind, struct tm_rans_decoder *d,
+                          size_t group, unsigned count)
 {
-    decode_group(kind, d, count);
+    decode_group(kind, d, d->x[group % 2], count);
 }
 
-void tm_rans_scan_part(enum tm_rans_kind kind, const struct tm_rans_scan *s,
-                       unsigned count)
+void tm_rans_scan_group(enum tm_rans_kind kind, const struct tm_rans_scan *s,
+                        size_t group, unsigned count)
 {
-    s->flags[0] = (unsigned char)scan_group(kind, s, 0, count);
+    scan_group(kind, s, group, count);
 }
 
-void tm_rans_encode_part(enum tm_rans_kind kind, struct tm_rans_encoder *e,
-                         bool after_zero, unsigned count)
+void tm_rans_encode_group(enum tm_rans_kind kind, struct tm_rans_encoder *e,
+                          size_t group, unsigned count)
 {
-    encode_group(kind, e, 0, after_zero, count);
+    encode_group(kind, e, group, count);
 }

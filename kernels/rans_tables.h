@@ -27,24 +27,34 @@
 
 /*
  * Tokens are below 239 for words of 16 bits, below 247 for 32: there are
- * 1 + 2 x 119 and 1 + 2 x 123. Two masses for each of at most 63 groups of
- * buckets, and one for token 0.
+ * 1 + 2 x 119 and 1 + 2 x 123. Groups of buckets have two masses each, of
+ * negative and positive tokens, and token 0 has one.
  */
 #define TM_RANS_TOKENS 256
-#define TM_RANS_MASSES 127
+#define TM_RANS_GROUPS 63
+#define TM_RANS_MASSES (1 + 2 * TM_RANS_GROUPS)
 
 /* In the slots of a context that is not stored. No token of any word. */
 #define TM_RANS_ABSENT 255
 
-/*
- * Magnitudes below 2^direct have a bucket each; above, an octave has 2^sub.
- * `groups` is the number of groups of buckets: half octaves, but for the first.
- */
-struct tm_rans_alphabet {
-    unsigned direct, sub, groups;
+/* Buckets next to each other: half an octave, but for the first. */
+struct tm_rans_group {
+    uint8_t first, width;
+    bool upper; /* half of its octave */
 };
 
-extern const struct tm_rans_alphabet tm_rans_alphabet16, tm_rans_alphabet32;
+struct tm_rans_alphabet {
+    unsigned num_groups;
+    struct tm_rans_group groups[TM_RANS_GROUPS];
+    uint8_t widths[TM_RANS_MASSES]; /* tokens of each mass */
+};
+
+/*
+ * Magnitudes of `bits` bits: those below 2^direct have a bucket each, above
+ * that an octave has 2^sub.
+ */
+void tm_rans_alphabet_init(struct tm_rans_alphabet *alphabet, unsigned bits,
+                           unsigned direct, unsigned sub);
 
 /* Masses of a context: of token 0, then for each group of both signs. */
 struct tm_rans_masses {
@@ -53,11 +63,40 @@ struct tm_rans_masses {
 };
 
 /*
- * A slot of a decoding table: token in bits 0 to 7, slot - cum from 8 on, f
- * from 20 on.
+ * A slot of a decoding table. Its halves can be multiplied as they are but for
+ * the token, which has what they leave over.
+ *
+ *     bits 0 to 10    slot - cum          16 to 27    f
+ *     bits 11 to 15   token, low bits     28 to 30    token, high bits
  */
-#define TM_RANS_SLOT(token, offset, f)                                         \
-    ((uint32_t)(token) | (uint32_t)(offset) << 8 | (uint32_t)(f) << 20)
+static inline uint32_t tm_rans_slot(unsigned token, unsigned offset, unsigned f)
+{
+    return offset | (token & 31) << 11 | f << 16 | (token >> 5) << 28;
+}
+
+static inline unsigned tm_rans_slot_token(uint32_t slot)
+{
+    return (slot >> 11 & 31) | (slot >> 28) << 5;
+}
+
+static inline unsigned tm_rans_slot_offset(uint32_t slot)
+{
+    return slot & 2047;
+}
+
+static inline unsigned tm_rans_slot_f(uint32_t slot)
+{
+    return slot >> 16 & 4095;
+}
+
+/* Slots are written in runs of this many, also behind the last context's. */
+#define TM_RANS_RUN 8
+
+/* The tables of a decoder. */
+struct tm_rans_slots {
+    uint32_t of[TM_RANS_CONTEXTS][TM_RANS_SCALE];
+    uint32_t behind[TM_RANS_RUN];
+};
 
 /*
  * The slots of `contexts` contexts from the `length` bytes of `in`. False if
@@ -66,7 +105,7 @@ struct tm_rans_masses {
  */
 bool tm_rans_read_tables(const struct tm_rans_alphabet *alphabet,
                          const unsigned char *in, size_t length,
-                         unsigned contexts, uint32_t slots[][TM_RANS_SCALE]);
+                         unsigned contexts, struct tm_rans_slots *slots);
 
 /* The masses that describe these counts best. Their sum must not be 0. */
 void tm_rans_masses(const struct tm_rans_alphabet *alphabet,

@@ -210,7 +210,7 @@ static enum tm_status too_small(const struct tm_plan *plan, uint64_t fixed,
     const uint64_t least = fixed + SLOTS_LEAST * unit_memory(plan, need);
 
     return tm_error(TM_USAGE,
-                    "--memory %llu is too small for this merge: it takes at "
+                    "--memory %llu is too small: this takes at "
                     "least %lluM",
                     (unsigned long long)plan->budget.total,
                     (unsigned long long)((least + (1 << 20) - 1) >> 20));
@@ -250,6 +250,10 @@ enum tm_status tm_plan_budget(struct tm_plan *plan,
         .workers = tm_cpus_to_use(settings->threads),
     };
     measure_chunks(plan);
+    /* Half for what workers have, so that something is left to work on. */
+    while (plan->budget.workers > 1 &&
+           plan->budget.workers * worker_memory(plan) > settings->memory / 2)
+        plan->budget.workers--;
     fixed = fixed_memory(plan);
     pool = settings->memory > fixed ? settings->memory - fixed : 0;
     plan->budget.fixed = fixed;

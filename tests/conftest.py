@@ -9,6 +9,7 @@ import pytest
 
 import checkpoints
 import program
+import vectors
 
 
 def pytest_report_header():
@@ -59,6 +60,31 @@ def merged(family, tmp_path_factory):
     out = tmp_path_factory.mktemp("merged") / "out"
     result = program.merge(family.base_path, family.vectors, out)
     return out, result
+
+
+@pytest.fixture(scope="session")
+def stored(family, tmp_path_factory):
+    """The family's fine-tunes as vectors."""
+    path = tmp_path_factory.mktemp("stored")
+    made = [path / f"vector{i}" for i in range(len(family.tuned_paths))]
+    for tuned, vector in zip(family.tuned_paths, made):
+        vectors.diff(family.base_path, tuned, vector)
+    before = [checkpoints.tree_hash(p) for p in made]
+    yield made
+    after = [checkpoints.tree_hash(p) for p in made]
+    assert after == before, "the program wrote to its inputs"
+
+
+@pytest.fixture(scope="session")
+def small_pair(tmp_path_factory):
+    """A vector of about three kilobytes with a tensor of every kind."""
+    base, tuned = checkpoints.family(
+        {"near": [300], "wide": [70], "same": [20], "none": [0]},
+        [{"near": "BF16", "wide": "F32", "same": "F16", "none": "F32"}] * 2,
+    )
+    tuned["same"] = base["same"]
+    tuned["new"] = checkpoints.tensor([i / 30 for i in range(30)], "BF16")
+    return vectors.made_of(tmp_path_factory.mktemp("small"), base, tuned)
 
 
 @pytest.fixture

@@ -4,17 +4,34 @@ UNIT_LIBS = libio.a libkernels.a $(CMOCKA_LIBS) $(IO_LIBS)
 unit_tests =
 
 if HAVE_CMOCKA
-unit_tests += tests/unit/test_sum tests/unit/test_engine \
-	tests/unit/test_json tests/unit/test_unit
+unit_tests += tests/unit/test_sum tests/unit/test_drift \
+	tests/unit/test_engine \
+	tests/unit/test_json tests/unit/test_unit \
+	tests/unit/test_vector tests/unit/test_vector_files \
+	tests/unit/test_planes tests/unit/test_chunk
 tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
 	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_sum_LDADD = $(UNIT_LIBS)
+tests_unit_test_drift_SOURCES = tests/unit/test_drift.c \
+	tests/unit/sum_reference.h tests/unit/unit.h
+tests_unit_test_drift_LDADD = $(UNIT_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c
 tests_unit_test_engine_LDADD = $(UNIT_LIBS)
 tests_unit_test_json_SOURCES = tests/unit/test_json.c tests/unit/unit.h
 tests_unit_test_json_LDADD = $(UNIT_LIBS)
+tests_unit_test_planes_SOURCES = tests/unit/test_planes.c \
+	tests/unit/planes_reference.h tests/unit/unit.h
+tests_unit_test_planes_LDADD = $(UNIT_LIBS)
+tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
+	tests/unit/planes_reference.h tests/unit/unit.h
+tests_unit_test_chunk_LDADD = $(UNIT_LIBS)
 tests_unit_test_unit_SOURCES = tests/unit/test_unit.c tests/unit/unit.h
 tests_unit_test_unit_LDADD = libtaumerge.a $(UNIT_LIBS)
+tests_unit_test_vector_SOURCES = tests/unit/test_vector.c tests/unit/unit.h
+tests_unit_test_vector_LDADD = $(UNIT_LIBS)
+tests_unit_test_vector_files_SOURCES = tests/unit/test_vector_files.c \
+	tests/unit/unit.h
+tests_unit_test_vector_files_LDADD = $(UNIT_LIBS)
 endif
 
 check_PROGRAMS += $(unit_tests)
@@ -25,7 +42,11 @@ EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/test_faults.py tests/test_fuzz.py tests/test_layout.py \
 	tests/test_merge.py \
 	tests/test_reference.py tests/test_same_bytes.py \
-	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py
+	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py \
+	tests/test_vector.py tests/test_vector_base.py \
+	tests/test_vector_cli.py tests/test_vector_damage.py \
+	tests/test_vector_faults.py tests/test_vector_merge.py \
+	tests/vector_decoder.py tests/vector_rans.py tests/vectors.py
 
 # Preloaded into the program by tests/test_torture.py. No part of the program,
 # so without sanitizers also where it has them.

@@ -12,7 +12,7 @@ import pytest
 import program
 
 FUZZ = program.TOP / "tests" / "fuzz"
-HARNESSES = ["header", "index", "command_line"]
+HARNESSES = ["header", "index", "command_line", "chunk"]
 
 
 @pytest.mark.parametrize("harness", HARNESSES)

@@ -63,19 +63,20 @@ def test_every_exported_name_has_the_prefix(name):
     assert [n for n in names if not n.startswith("tm_")] == []
 
 
+@pytest.mark.parametrize("kernel", ["sum", "drift"])
 @pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
-def test_neon_kernels_give_the_same_bits(tmp_path, cpu):
+def test_neon_kernels_give_the_same_bits(tmp_path, cpu, kernel):
     compiler = shutil.which("aarch64-linux-gnu-gcc")
     emulator = shutil.which("qemu-aarch64") or shutil.which(
         "qemu-aarch64-static"
     )
     if program.SANITIZED or compiler is None or emulator is None:
         pytest.skip("no cross-compiler or emulator for aarch64")
-    test = tmp_path / "test_sum"
+    test = tmp_path / f"test_{kernel}"
     subprocess.run(
         [compiler, "-std=c11", "-ffp-contract=off", "-fno-math-errno"]
         + ["-O2", "-Wall", "-Werror", f"-I{program.TOP}", "-DTM_NO_CMOCKA"]
-        + ["-static", "-o", test, program.TOP / "tests/unit/test_sum.c"]
+        + ["-static", "-o", test, program.TOP / f"tests/unit/test_{kernel}.c"]
         + sorted((program.TOP / "kernels").glob("*.c"))
         + ["-lm"],
         check=True,

@@ -13,7 +13,7 @@
 FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(IO_LIBS)
 
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
-	tests/fuzz/replay_command_line
+	tests/fuzz/replay_command_line tests/fuzz/replay_chunk
 tests_fuzz_replay_header_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_header.c tests/fuzz/fuzz.h
 tests_fuzz_replay_header_LDADD = $(FUZZ_LIBS)
@@ -23,6 +23,9 @@ tests_fuzz_replay_index_LDADD = $(FUZZ_LIBS)
 tests_fuzz_replay_command_line_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_command_line.c tests/fuzz/fuzz.h
 tests_fuzz_replay_command_line_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_chunk_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_chunk.c tests/fuzz/fuzz.h
+tests_fuzz_replay_chunk_LDADD = $(FUZZ_LIBS)
 
 if FUZZERS
 # All code tells libFuzzer where it went; only the harnesses have its main().
@@ -30,7 +33,7 @@ AM_CFLAGS += -g -fsanitize=fuzzer-no-link
 FUZZ_LINK = -fsanitize=fuzzer
 
 check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_index \
-	tests/fuzz/fuzz_command_line
+	tests/fuzz/fuzz_command_line tests/fuzz/fuzz_chunk
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c
 tests_fuzz_fuzz_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_header_LDFLAGS = $(FUZZ_LINK)
@@ -40,6 +43,9 @@ tests_fuzz_fuzz_index_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_fuzz_command_line_SOURCES = tests/fuzz/fuzz_command_line.c
 tests_fuzz_fuzz_command_line_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_command_line_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_chunk_SOURCES = tests/fuzz/fuzz_chunk.c
+tests_fuzz_fuzz_chunk_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_chunk_LDFLAGS = $(FUZZ_LINK)
 endif
 
 EXTRA_DIST += tests/fuzz/make_corpus.py tests/fuzz/json.dict \

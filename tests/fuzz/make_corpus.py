@@ -9,6 +9,8 @@ import json
 import struct
 from pathlib import Path
 
+from xxhash import xxh3_64_intdigest
+
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
 
@@ -209,11 +211,111 @@ def command_lines():
     yield "utf8", "-b\0\u00e9\U0001f600".encode() + b"\0\xff\xc3\x1b[0m"
 
 
+# As in kernels/dtype.h.
+DTYPES = (
+    "F8_E4M3 F8_E5M2 BF16 F16 F32 F64 BOOL F4 F6_E2M3 F6_E3M2 U8 I8 F8_E8M0 "
+    "F8_E4M3FNUZ F8_E5M2FNUZ I16 U16 I32 U32 C64 I64 U64 ?"
+).split()
+
+SIZES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "I32": 4, "C64": 4, "U64": 8}
+
+
+def noise(count, seed):
+    """Bytes that look random and are the same everywhere."""
+    found = bytearray()
+    for _ in range(count):
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        found.append(seed >> 56)
+    return bytes(found)
+
+
+def chunks():
+    """Inputs of fuzz_chunk, as its first comment says."""
+
+    def start(dtype, flags, words):
+        return struct.pack("<BBH", DTYPES.index(dtype), flags, words - 1)
+
+    def decode(dtype, words, base, coded):
+        flags = 2 if base is None else 3
+        return start(dtype, flags, words) + (base or b"") + coded
+
+    def coded(coding, payload, tuned):
+        sums = xxh3_64_intdigest(payload), xxh3_64_intdigest(tuned)
+        head = struct.pack("<B3xIQ", coding, sums[0] % 2**32, sums[1])
+        return head + payload
+
+    def planes(*given):
+        return b"".join(struct.pack("<I", len(p)) + p for p in given)
+
+    def frame(words, byte, descriptor=0x60, more=b"", block=1):
+        size = struct.pack("<H", words - 256)
+        block = struct.pack("<I", 1 | block << 1 | words << 3)[:3]
+        magic = b"\x28\xb5\x2f\xfd"
+        return magic + bytes([descriptor]) + more + size + block + bytes([byte])
+
+    rans, zstd, solo, raw = 1, 2, 3, 4
+    for dtype in ["BF16", "F16", "F32", "F64", "F8_E4M3", "U8", "I32", "C64"]:
+        size = SIZES.get(dtype, 1)
+        base = noise(48 * size, 7)
+        near = bytes(b ^ (i % size == 0) for i, b in enumerate(base))
+        name = dtype.lower()
+        yield f"{name}-near", start(dtype, 1, 48) + base + near
+        if dtype not in ("BF16", "F32", "F64"):
+            continue
+        yield f"{name}-zstd", start(dtype, 5, 48) + base + near
+        yield f"{name}-alone", start(dtype, 0, 48) + near
+        yield f"{name}-spoilt", start(dtype, 1, 48) + base + near + noise(6, 3)
+    yield "same", start("BF16", 1, 64) + 2 * noise(128, 1)
+    yield "runs", start("F32", 1, 1000) + b"\x3f" * 60
+    words = noise(24, 5)
+    yield "raw", decode("F64", 3, None, coded(raw, words, words))
+    yield "raw-cut", decode("F64", 3, None, coded(raw, words, words)[:-1])
+    yield "raw-long", decode("F64", 3, None, coded(raw, words + b"x", words))
+    yield "nothing", b""
+    yield "empty", decode("F32", 9, None, b"")
+    yield "empty-same", decode("U8", 9, noise(9, 2), b"")
+    yield "head", decode("F32", 9, None, b"\4\0\0\0")
+    yield "coding", decode("U8", 9, None, coded(5, b"", b""))
+    yield "flag", decode("U8", 9, None, b"\4\1" + bytes(40))
+    sevens = bytes([7]) * 3000
+    seven = frame(3000, 7)
+    for name, plane in {
+        "frame": seven,
+        "frame-window": frame(3000, 7, 0x40, b"\x40"),
+        "frame-window-large": frame(3000, 7, 0x40, b"\xff"),
+        "frame-size": frame(2999, 7),
+        "frame-block": frame(3000, 7, block=3),
+        "frame-dictionary": frame(3000, 7, 0x61, b"\1"),
+        "frame-checksum": frame(3000, 7, 0x64),
+        "frame-cut": seven[:-1],
+        "frames": seven + seven,
+        "frame-skipped": b"\x50\x2a\x4d\x18\1\0\0\0x" + seven,
+    }.items():
+        whole = coded(solo, planes(plane), sevens)
+        yield name, decode("U8", 3000, None, whole)
+    base, one = bytes([0, 64]) * 300, bytes([1, 64]) * 300
+    whole = coded(zstd, planes(frame(300, 2), b""), one)
+    yield "planes", decode("BF16", 300, base, whole)
+    whole = coded(zstd, planes(b"\2" * 300, b""), one)
+    yield "planes-raw", decode("BF16", 300, base, whole)
+    whole = coded(zstd, b"\xff" * 40, one)
+    yield "planes-beyond", decode("BF16", 300, base, whole)
+    # c = 1, no zero context, no tables; then one of a single certain token.
+    states = struct.pack("<32I", *[1 << 15] * 32)
+    whole = coded(rans, b"\x80\1\0\0" + states, base)
+    yield "rans-no-tables", decode("BF16", 300, base, whole)
+    yield "rans-short", decode("BF16", 300, base, coded(rans, b"\x80", base))
+    table = struct.pack("<Q", 1 | 0b111 << 7 | 0b11 << 10)[:2]
+    whole = coded(rans, b"\x80\1\2\0" + table + states, base)
+    yield "rans", decode("BF16", 300, base, whole)
+
+
 def main():
     for folder, seeds in [
         ("header", headers()),
         ("index", indices()),
         ("command_line", command_lines()),
+        ("chunk", chunks()),
     ]:
         path = CORPUS / folder
         path.mkdir(parents=True, exist_ok=True)

@@ -208,8 +208,12 @@ void tm_report_vectors(const struct tm_plan *plan,
 
     for (size_t i = 0; i < plan->num_outputs; i++) {
         const struct tm_output *output = &plan->outputs[i];
-        const char *path = output->directory[0] != '\0'
-                               ? tm_path_join(&arena, out, output->directory)
+        const size_t length = strlen(output->directory);
+        const char *name =
+            tm_arena_copy(&arena, output->directory,
+                          length > 0 ? length - 1 : 0); /* the slash */
+        const char *path = length > 0 && name != NULL
+                               ? tm_path_join(&arena, out, name)
                                : out;
         struct list list = {0};
 

@@ -55,12 +55,15 @@ static void print_files(const struct tm_plan *plan, const uint64_t *bytes)
         printf("  read   %10s  %s\n", tm_size_text(bytes[i], size), path);
     }
     for (size_t i = 0; i < plan->num_shards; i++) {
+        const bool is_stored = plan->product == TM_MODEL_VECTOR;
         char name[4096];
 
-        snprintf(name, sizeof(name), "%s", plan->shards[i].name);
+        snprintf(name, sizeof(name), "%s",
+                 is_stored ? plan->outputs[0].shards[i].name
+                           : plan->shards[i].name);
         tm_mask(name);
-        printf("  write  %10s  %s\n", tm_size_text(plan->shards[i].size, size),
-               name);
+        printf("  %s  %10s  %s\n", is_stored ? "store" : "write",
+               tm_size_text(plan->shards[i].size, size), name);
     }
 }
 
@@ -69,6 +72,9 @@ static void print_text(const struct tm_plan *plan, const uint64_t *bytes,
 {
     const struct tm_budget *b = &plan->budget;
     const double seconds = estimate(plan, speed);
+    const bool stored = plan->product == TM_MODEL_VECTOR;
+    const uint64_t written =
+        stored ? plan->outputs[0].tuned_bytes : plan->bytes_written;
     char one[TM_SIZE_TEXT], two[TM_SIZE_TEXT], three[TM_SIZE_TEXT];
     size_t copied = 0;
 
@@ -77,17 +83,17 @@ static void print_text(const struct tm_plan *plan, const uint64_t *bytes,
     print_files(plan, bytes);
     printf("tensors  %zu: %zu to merge, %zu to copy\n", plan->num_tensors,
            plan->num_tensors - copied, copied);
-    printf("total    read %s once, write %s, side files %s\n",
-           tm_size_text(plan->bytes_read, one),
-           tm_size_text(plan->bytes_written, two),
+    printf("total    read %s once, write %s%s, side files %s\n",
+           tm_size_text(plan->bytes_read, one), stored ? "at most " : "",
+           tm_size_text(written, two),
            tm_size_text(plan->bytes_beside, three));
     printf("memory   %s: plan and tables %s, %zu units in flight of %s\n",
            tm_size_text(b->total, one), tm_size_text(b->fixed, two), b->slots,
            tm_size_text(b->slot, three));
     printf("units    %llu, each up to %s of output\n",
            (unsigned long long)b->units, tm_size_text(b->span, one));
-    printf("disk     needs %s, free %s\n",
-           tm_size_text(plan->bytes_written + plan->bytes_beside, one),
+    printf("disk     needs %s%s, free %s\n", stored ? "at most " : "",
+           tm_size_text(written + plan->bytes_beside, one),
            tm_size_text(space, two));
     if (seconds > 0)
         printf("time     about %.0f s (probe: read %.2f GB/s, write %.2f "
@@ -109,7 +115,13 @@ static void put_sources(struct tm_json_writer *w, const struct tm_plan *plan,
             continue;
         tm_json_begin(w, NULL, '{');
         tm_json_string(w, "file", plan->files[sources[i].file].path);
-        tm_json_integer(w, "offset", sources[i].offset);
+        tm_json_integer(w, "offset",
+                        sources[i].is_coded
+                            ? plan->coded[sources[i].offset].coded->offset
+                            : sources[i].offset);
+        tm_json_integer(w, "bytes", tm_plan_source_bytes(plan, number, i));
+        if (sources[i].is_coded)
+            tm_json_boolean(w, "coded", true);
         if (plan->tensors[number].operation == TM_SUM)
             tm_json_string(w, "dtype",
                            tm_dtype_name((enum tm_dtype)sources[i].dtype));

@@ -527,6 +527,26 @@ static void test_choice(void **state)
     }
 }
 
+/* Of two payloads that are equally long the first coding's is taken. */
+static void test_tie(void **state)
+{
+    struct pair p = new_pair(TM_U8, 3000, ZERO);
+    struct coded alone, delta;
+
+    (void)state;
+    memset(p.base, 0, p.bytes);
+    for (size_t i = 0; i < p.words; i++)
+        p.tuned[i] = random_word() & 1;
+    alone = encode(coder, &p, false);
+    delta = encode(coder, &p, true);
+    assert_int_equal(alone.coding, TM_SOLO);
+    assert_int_equal(alone.length, delta.length);
+    assert_int_equal(delta.coding, TM_ZSTD);
+    free(alone.bytes);
+    free(delta.bytes);
+    free_pair(&p);
+}
+
 /* Nothing is left in a coder of what it did before. */
 static void test_same_bytes_again(void **state)
 {
@@ -906,7 +926,21 @@ static void test_frames_by_hand(void **state)
 static void test_frames_in_a_row(void **state)
 {
     static const unsigned char skip[] = {0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9};
-    static const unsigned char legacy[] = {0x27, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0};
+    /* zstd 0.7 wrote it: all sevens. Many a library still reads such. */
+    static const unsigned char legacy[] = {0x27,
+                                           0xb5,
+                                           0x2f,
+                                           0xfd,
+                                           0x60,
+                                           (FRAME_WORDS - 256) & 255,
+                                           (FRAME_WORDS - 256) >> 8,
+                                           0x80,
+                                           FRAME_WORDS >> 8,
+                                           FRAME_WORDS & 255,
+                                           7,
+                                           0xc0,
+                                           0,
+                                           0};
     static const unsigned char none[] = {0x20, 0};
     unsigned char words[FRAME_WORDS], frame[2 * FRAME_WORDS];
     size_t length, half;
@@ -924,7 +958,6 @@ static void test_frames_in_a_row(void **state)
     memcpy(frame, skip, sizeof(skip));
     assert_true(is_damage(decode_plane(words, frame, length + sizeof(skip))));
     assert_true(is_damage(decode_plane(words, skip, sizeof(skip))));
-    assert_true(is_damage(decode_plane(words, legacy, sizeof(legacy))));
 
     /* Two frames that make the words together, or one and an empty one. */
     half = make_frame(words, FRAME_WORDS / 2, NULL, 0, frame);
@@ -934,6 +967,9 @@ static void test_frames_in_a_row(void **state)
     length = make_frame(words, FRAME_WORDS, NULL, 0, frame);
     length += raw_frame(none, sizeof(none), words, 0, frame + length);
     assert_true(is_damage(decode_plane(words, frame, length)));
+
+    memset(words, 7, sizeof(words));
+    assert_true(is_damage(decode_plane(words, legacy, sizeof(legacy))));
 }
 
 /* Lengths of planes that lead beyond the payload, or leave some of it. */
@@ -1025,6 +1061,7 @@ int main(void)
         cmocka_unit_test(test_every_pattern),
         cmocka_unit_test(test_largest),
         cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_tie),
         cmocka_unit_test(test_same_bytes_again),
         cmocka_unit_test(test_every_bit),
         cmocka_unit_test(test_every_length_but_its_own),

@@ -74,7 +74,7 @@ static bool is_harmless(const char *name)
     for (const char *part = name;; part++) {
         const size_t length = strcspn(part, "/");
 
-        if (length == 0 || (length <= 2 && memcmp(part, "..", length) == 0))
+        if (length <= 2 && memcmp(part, "..", length) == 0)
             return false;
         part += length;
         if (*part == '\0')

@@ -258,7 +258,7 @@ enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
     enum tm_status status = TM_OK;
 
     job->num_writes = 0;
-    if (plan->product != TM_VECTORS)
+    if (plan->has_manifest)
         tm_hasher_add(&stream->whole, job->slot + unit->output,
                       unit->end - unit->begin);
     if (is_end)

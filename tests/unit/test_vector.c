@@ -488,6 +488,32 @@ static void test_frames(void **state)
     free(start);
 }
 
+/* The first bytes of the data do not belong to the start. */
+static void test_start_too_long(void **state)
+{
+    static const struct spec spec = {"x", "U8", 1, {8}, 8};
+    static const struct tm_coded coded = {.state = TM_ALONE};
+    static const uint32_t chunk = 20;
+    struct tm_index_parts parts = {&coded, 1, &chunk, 1, 0, NULL, 0};
+    unsigned char *start, longer[1024] = {0};
+    size_t length = make_start(&spec, 1, &start, &parts.tuned_bytes);
+
+    (void)state;
+    assert_true(length < sizeof(longer) - 8);
+    memcpy(longer, start, length);
+    parts.start = longer;
+    for (size_t more = 0; more <= 8; more++) {
+        struct index index;
+
+        parts.start_bytes = length + more;
+        assert_int_equal(
+            tm_vector_make_index(&parts, &index.bytes, &index.length), TM_OK);
+        assert_true(is_index(index.bytes, index.length) == (more == 0));
+        free(index.bytes);
+    }
+    free(start);
+}
+
 /* The header of the tuned shard is as strict as that of any. */
 static void test_headers(void **state)
 {
@@ -595,6 +621,39 @@ static void test_deltas(void **state)
     }
 }
 
+/* A tensor without bytes, for which nothing but its state can be wrong. */
+static void test_states(void **state)
+{
+    static const struct spec spec = {"x", "F32", 1, {0}, 0};
+
+    (void)state;
+    for (unsigned s = 0; s < 256; s++) {
+        const struct tm_coded coded = {.state = (uint8_t)s, .base_code = 3};
+        struct index index = make_index(&spec, &coded, 1, NULL, 0);
+
+        assert_true(is_index(index.bytes, index.length) ==
+                    (s == TM_DELTA || s == TM_UNCHANGED));
+        free(index.bytes);
+    }
+}
+
+/* A shard of more bytes than a file can have. */
+static void test_size_of_shard(void **state)
+{
+    static const uint64_t sizes[] = {INT64_MAX - 4096, INT64_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        const struct spec spec = {"x", "FANTASY", 1, {3}, sizes[i]};
+        const struct tm_coded coded = {
+            .state = TM_UNCHANGED, .base_code = 11, .base_words = sizes[i]};
+        struct index index = make_index(&spec, &coded, 1, NULL, 0);
+
+        assert_true(is_index(index.bytes, index.length) == (i == 0));
+        free(index.bytes);
+    }
+}
+
 /* --- blobs ---------------------------------------------------------------*/
 
 /* What stands in the header of the vector's shard, of which data is left. */
@@ -695,8 +754,11 @@ int main(void)
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_number_of_chunks),
         cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_start_too_long),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_deltas),
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_size_of_shard),
         cmocka_unit_test(test_blobs),
         cmocka_unit_test(test_too_large_to_write),
     };

@@ -98,9 +98,10 @@ static void make_shard(struct shard *shard, const char *form, size_t blobs,
 }
 
 #define HEAD "{\"__metadata__\":{\"format\":\"taumerge-vector\"},"
-#define TAIL                                                                   \
-    "\"__taumerge__\":{\"dtype\":\"U8\",\"shape\":[%zu],\"data_offsets\":"     \
-    "[%zu,%zu]}}"
+#define INDEX(type, shape)                                                     \
+    "\"__taumerge__\":{\"dtype\":\"" type "\",\"shape\":" shape                \
+    ",\"data_offsets\":[%zu,%zu]}}"
+#define TAIL INDEX("U8", "[%zu]")
 
 /* Of a, 4 BF16 that are a delta, and b, which is the base's. */
 static void make_first(struct shard *shard)
@@ -367,7 +368,8 @@ static const struct {
     {"\"sub/x.txt\"", "\"sub/x.txt\\u0000\"", TM_BAD_DATA},
     {"\"sub/x.txt\"", "\"m-2.safetensors\"", TM_BAD_DATA},
     {"\"sub/x.txt\"", "\"m-1.safetensors/x\"", TM_BAD_DATA},
-    {"\"config.json\"", "\"sub/x.txt\"", TM_BAD_DATA},
+    {"\"config.json\": {\"bytes\": 2", "\"sub/x.txt\": {\"bytes\": 3",
+     TM_BAD_DATA},
     {"\"" SECOND "\"", "\"" FIRST "\"", TM_BAD_DATA},
     {"\"" SECOND "\"", "\"vector-00003-of-00002.safetensors\"", TM_NO_INPUT},
     {"\"" SECOND "\"", "\"files/config.json\"", TM_BAD_DATA},
@@ -401,7 +403,7 @@ static const struct {
     {"{\"a\": [3,", "{\"a\": [0,", TM_BAD_DATA},
     {"{\"a\": [3,", "{\"a\": [3.5,", TM_BAD_DATA},
     {"{\"a\": [3,", "{\"a\": [", TM_BAD_DATA},
-    {"{\"a\": [3,", "{\"a\": [3, 3,", TM_BAD_DATA},
+    {"1.5, 1e0, 1]", "1.5, 1e0, 1, 1]", TM_BAD_DATA},
     {"{\"a\": [3,", "{\"z\": [3,", TM_BAD_DATA},
     {"{\"a\": [3,", "{\"a\": [3, 1, 1, 1, 1], \"a\": [3,", TM_BAD_DATA},
     {"-0.5, 1.5, 1e0, 1]", "-0.5, -1.5, 1e0, 1]", TM_BAD_DATA},
@@ -463,6 +465,9 @@ static void test_manifest_damaged(void **state)
     }
     good[length] = '\n';
     write_file("v/vector.json", good, length + 1);
+    assert_int_equal(open_at("v"), TM_BAD_DATA);
+    good[length - 1] = ' '; /* as JSON it is the same */
+    write_file("v/vector.json", good, length);
     assert_int_equal(open_at("v"), TM_BAD_DATA);
 }
 
@@ -575,36 +580,68 @@ static void test_tensor_twice(void **state)
     assert_int_equal(open_at("v"), TM_OK);
 }
 
-/* Shard files whose header, with a digest that is right, is not a vector's. */
-static void test_not_a_shard(void **state)
+/* A shard of no tensors, which nothing but its name forbids to be twice. */
+static void test_file_twice(void **state)
 {
-    static const char *const texts[] = {
-        "{}",
-        "{\"__metadata__\":{\"format\":\"taumerge-vector\"}}",
-        "{" ENTRY("__taumerge__", "U8", "[0]", 0, 0) "}",
-        HEAD ENTRY("__taumerge__", "U8", "[0]", 0, 0) "}",
-        HEAD ENTRY("__taumerge__", "I8", "[0]", 0, 0) "}",
-        HEAD ENTRY("__taumerge__", "U8", "[0,0]", 0, 0) "}",
-        "{\"__metadata__\":{\"format\":\"pt\"}," ENTRY("__taumerge__", "U8",
-                                                       "[0]", 0, 0) "}",
-    };
-    char good[4096], text[4096];
+    static const struct tm_index_parts none = {0};
+    static struct shard shard;
+    char text[4096];
 
     (void)state;
-    write_vector("c", good, sizeof(good));
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        static struct shard a, b;
-        struct tm_digest digest;
+    make_shard(&shard, HEAD TAIL, 0, "{}", &none);
+    write_shards(&shard, &shard, text, sizeof(text));
+    assert_int_equal(open_at("v"), TM_BAD_DATA); /* statistics of a */
+    replace(text, sizeof(text), "\"statistics\"", "\"x\"");
+    write_manifest(text);
+    assert_int_equal(open_at("v"), TM_OK);
+    replace(text, sizeof(text), SECOND, FIRST);
+    write_manifest(text);
+    assert_int_equal(open_at("v"), TM_BAD_DATA);
+}
 
-        make_first(&a);
-        b.length = put_header(b.bytes, texts[i]);
-        digest = tm_digest_of(b.bytes, b.length);
-        tm_digest_print(&digest, b.header_digest);
-        snprintf(text, sizeof(text), manifest, a.length, a.header_digest,
-                 a.data_digest, b.length, b.header_digest, NO_DIGEST);
-        write_file("v/" SECOND, b.bytes, b.length);
-        write_manifest(text);
-        assert_int_equal(open_at("v"), TM_BAD_DATA);
+/* A header that is a good one, and not the one that was written. */
+static void test_other_header(void **state)
+{
+    static struct shard a, b;
+    char text[4096];
+
+    (void)state;
+    make_first(&a);
+    make_second(&b, "c");
+    write_shards(&a, &b, text, sizeof(text));
+    assert_int_equal(open_at("v"), TM_OK);
+    memcpy(a.header_digest, NO_DIGEST, TM_DIGEST_CHARS);
+    write_shards(&a, &b, text, sizeof(text));
+    assert_int_equal(open_at("v"), TM_BAD_DATA);
+}
+
+/* Shard files that would be a vector's but for what their header says. */
+static void test_not_a_shard(void **state)
+{
+    static const struct {
+        const char *form;
+        enum tm_status status;
+    } cases[] = {
+        {HEAD TAIL, TM_OK},
+        {"{" TAIL, TM_BAD_DATA},
+        {"{\"__metadata__\":{\"format\":\"pt\"}," TAIL, TM_BAD_DATA},
+        {"{\"__metadata__\":{\"of\":\"taumerge-vector\"}," TAIL, TM_BAD_DATA},
+        {HEAD INDEX("I8", "[%zu]"), TM_BAD_DATA},
+        {HEAD INDEX("U8", "[%zu,1]"), TM_BAD_DATA},
+        {HEAD "\"__taumerge_\":{\"dtype\":\"U8\",\"shape\":[%zu],"
+              "\"data_offsets\":[%zu,%zu]}}",
+         TM_BAD_DATA},
+    };
+    static const struct tm_index_parts none = {0};
+    static struct shard a, b;
+    char text[4096];
+
+    (void)state;
+    make_first(&a);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        make_shard(&b, cases[i].form, 0, "{}", &none);
+        write_shards(&a, &b, text, sizeof(text));
+        assert_int_equal(open_at("v"), cases[i].status);
     }
 }
 
@@ -673,7 +710,8 @@ int main(void)
         vector_test(test_manifests),     vector_test(test_manifest_damaged),
         vector_test(test_links),         vector_test(test_missing),
         vector_test(test_shard_damaged), vector_test(test_tensor_twice),
-        vector_test(test_not_a_shard),   vector_test(test_more_than_can_be),
+        vector_test(test_not_a_shard),   vector_test(test_file_twice),
+        vector_test(test_other_header),  vector_test(test_more_than_can_be),
     };
     int failed;
 

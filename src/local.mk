@@ -42,6 +42,7 @@ libtaumerge_a_SOURCES = \
 	src/task.c src/task.h \
 	src/unit.c src/unit.h \
 	src/verify.c \
+	src/verify_base.c src/verify_base.h \
 	src/workers.c \
 	$(NULL)
 

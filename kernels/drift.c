@@ -16,14 +16,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/drift_count.h"
 #include "kernels/drift_kernels.h"
 
 /* t and the magnitudes that are not zero: 8 KiB, a quarter of a small L1. */
 #define SLAB ((size_t)1024)
 
-/* The exponents and mantissas that a bin has of an f32. */
-#define BIN_SHIFT 16
-#define LAST_BIN  ((size_t)0x7f7f) /* of the largest finite f32 */
+#define LAST_BIN ((size_t)0x7f7f) /* of the largest finite f32 */
 
 #define F32_INF 0x7f800000u
 
@@ -48,8 +47,8 @@ struct measure {
     enum tm_isa isa;
     enum tm_dtype base_dtype, dtype;
     struct tm_drift *drift;
-    uint32_t *counts;
     struct tm_drift_lanes lanes; /* of the block that is being measured */
+    struct tm_drift_counters counters;
 };
 
 static const void *at(const void *data, enum tm_dtype dtype, size_t i)
@@ -108,8 +107,7 @@ static void measure_short(struct measure *m, const void *base,
     raise_largest(m->drift, (double)largest);
     count = kernels->add(t, n, &m->lanes, changed);
     m->drift->changed += count;
-    for (size_t i = 0; i < count; i++)
-        m->counts[changed[i] >> BIN_SHIFT]++;
+    tm_drift_counters_add(&m->counters, changed, count, peak);
 }
 
 /* --- working type f64 --------------------------------------------------- */
@@ -138,7 +136,7 @@ static void measure_one(struct measure *m, double t, size_t lane)
     m->lanes.squares[lane] += t * t;
     raise_largest(m->drift, magnitude);
     m->drift->changed++;
-    m->counts[bin_of(magnitude)]++;
+    m->counters.counts[bin_of(magnitude)]++;
 }
 
 static void measure_wide(struct measure *m, const void *base, const void *tuned,
@@ -208,11 +206,17 @@ void tm_drift_measure(enum tm_isa isa, enum tm_dtype base_dtype,
                       const void *base, enum tm_dtype dtype, const void *tuned,
                       size_t n, struct tm_drift *drift, uint32_t *counts)
 {
-    struct measure m = {isa, base_dtype, dtype, drift, counts, {{0}, {0}, {0}}};
+    struct measure m; /* large: not to be cleared as a whole */
 
+    m.isa = isa;
+    m.base_dtype = base_dtype;
+    m.dtype = dtype;
+    m.drift = drift;
     memset(drift, 0, sizeof(*drift));
+    tm_drift_counters_begin(&m.counters, counts, n);
     for (size_t i = 0; i < n; i += TM_DRIFT_BLOCK)
         measure_block(&m, at(base, base_dtype, i), at(tuned, dtype, i),
                       n - i < TM_DRIFT_BLOCK ? n - i : TM_DRIFT_BLOCK,
                       i / TM_DRIFT_BLOCK);
+    tm_drift_counters_end(&m.counters);
 }

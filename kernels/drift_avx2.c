@@ -6,7 +6,6 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
-#include <math.h>
 #include <string.h>
 
 #include "kernels/drift_kernels.h"
@@ -61,6 +60,11 @@ VEC_INLINE eight eight_add_square(eight s, eight t)
 {
     return (eight){_mm256_fmadd_pd(t.low, t.low, s.low),
                    _mm256_fmadd_pd(t.high, t.high, s.high)};
+}
+
+VEC_INLINE bool vec_any(vi a)
+{
+    return !_mm256_testz_si256(a, a);
 }
 
 VEC_INLINE void pick_four(uint32_t *to, __m128i a, unsigned wanted)

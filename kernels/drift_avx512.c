@@ -6,7 +6,6 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
-#include <math.h>
 #include <string.h>
 
 #include "kernels/drift_kernels.h"
@@ -55,13 +54,18 @@ VEC_INLINE eight eight_add_square(eight s, eight t)
     return _mm512_fmadd_pd(t, t, s);
 }
 
+VEC_INLINE bool vec_any(vi a)
+{
+    return _mm512_test_epi32_mask(a, a) != 0;
+}
+
 /* Through a register: compressing to memory is very slow on Zen 4. */
 VEC_INLINE size_t vec_pick(uint32_t *to, vi a)
 {
     __mmask16 wanted = _mm512_test_epi32_mask(a, a);
 
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(wanted, a));
-    return (size_t)__builtin_popcount(wanted);
+    return (size_t)__builtin_popcount((unsigned)wanted);
 }
 
 #define TM_DRIFT_TABLE tm_drift_avx512

@@ -57,6 +57,11 @@ VEC_INLINE eight eight_add_square(eight s, eight t)
     return s;
 }
 
+VEC_INLINE bool vec_any(vi a)
+{
+    return vmaxvq_u32(a) != 0;
+}
+
 VEC_INLINE size_t vec_pick(uint32_t *to, vi a)
 {
     const vi bits = {1, 2, 4, 8};

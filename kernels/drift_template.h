@@ -13,14 +13,19 @@
  *     eight_add        s + t
  *     eight_add_abs    s + |t|
  *     eight_add_square s + t * t, which is exact, so that it may be fused
+ *     vec_any          whether a lane is not zero
  *     vec_pick         writes the lanes that are not zero, with any rest behind
  *                      them up to VEC_LANES words; returns how many they are
  */
 #include "kernels/drift_kernels.h"
 #include "kernels/vec_convert.h"
 
-_Static_assert(TM_SUM_STEP % (4 * VEC_LANES) == 0, "steps are whole");
-_Static_assert(TM_SUM_STEP % TM_DRIFT_LANES == 0, "steps begin with lane 0");
+/* Four at a time, by hand: compilers do not unroll at -O2. */
+#define QUAD (4 * VEC_LANES)
+
+_Static_assert(TM_SUM_STEP % QUAD == 0, "no kernel sees part of a step");
+_Static_assert(TM_SUM_STEP % (4 * TM_DRIFT_LANES) == 0,
+               "every step begins with lane 0");
 
 struct sums {
     eight sum, absolute, squares;
@@ -67,13 +72,22 @@ VEC_INLINE uint32_t subtract(enum tm_dtype base_dtype, enum tm_dtype dtype,
     return vec_most(peak);
 }
 
+VEC_INLINE vi quad_or(const float *t)
+{
+    vi a = vi_or(vi_of(vf_load(t)), vi_of(vf_load(t + VEC_LANES)));
+    vi b = vi_or(vi_of(vf_load(t + 2 * VEC_LANES)),
+                 vi_of(vf_load(t + 3 * VEC_LANES)));
+
+    return vi_or(a, b);
+}
+
 VEC_INLINE bool step_is_zero(const float *t)
 {
-    vi any = vi_set(0);
+    vi any = quad_or(t);
 
-    for (size_t i = 0; i < TM_SUM_STEP; i += VEC_LANES)
-        any = vi_or(any, vi_of(vf_load(t + i)));
-    return vec_most(vec_magnitude(vf_of(any))) == 0;
+    for (size_t i = QUAD; i < TM_SUM_STEP; i += QUAD)
+        any = vi_or(any, quad_or(t + i));
+    return !vec_any(vec_magnitude(vf_of(any)));
 }
 
 VEC_INLINE void add_eight(struct sums *s, const float *t)
@@ -85,25 +99,49 @@ VEC_INLINE void add_eight(struct sums *s, const float *t)
     s->squares = eight_add_square(s->squares, v);
 }
 
-static size_t add(const float *t, size_t n, struct tm_drift_lanes *to,
+VEC_INLINE void add_step(struct sums *s, const float *t)
+{
+    for (size_t i = 0; i < TM_SUM_STEP; i += 4 * TM_DRIFT_LANES) {
+        add_eight(s, t + i);
+        add_eight(s, t + i + TM_DRIFT_LANES);
+        add_eight(s, t + i + 2 * TM_DRIFT_LANES);
+        add_eight(s, t + i + 3 * TM_DRIFT_LANES);
+    }
+}
+
+VEC_INLINE uint32_t *pick(uint32_t *to, const float *t)
+{
+    return to + vec_pick(to, vec_magnitude(vf_load(t)));
+}
+
+VEC_INLINE uint32_t *pick_step(uint32_t *to, const float *t)
+{
+    for (size_t i = 0; i < TM_SUM_STEP; i += QUAD) {
+        to = pick(to, t + i);
+        to = pick(to, t + i + VEC_LANES);
+        to = pick(to, t + i + 2 * VEC_LANES);
+        to = pick(to, t + i + 3 * VEC_LANES);
+    }
+    return to;
+}
+
+static size_t add(const float *t, size_t n, struct tm_drift_lanes *lanes,
                   uint32_t *changed)
 {
-    struct sums s = {eight_load(to->sum), eight_load(to->absolute),
-                     eight_load(to->squares)};
-    size_t count = 0;
+    struct sums s = {eight_load(lanes->sum), eight_load(lanes->absolute),
+                     eight_load(lanes->squares)};
+    uint32_t *to = changed;
 
     for (size_t i = 0; i < n; i += TM_SUM_STEP) {
         if (step_is_zero(t + i))
             continue;
-        for (size_t j = i; j < i + TM_SUM_STEP; j += TM_DRIFT_LANES)
-            add_eight(&s, t + j);
-        for (size_t j = i; j < i + TM_SUM_STEP; j += VEC_LANES)
-            count += vec_pick(changed + count, vec_magnitude(vf_load(t + j)));
+        add_step(&s, t + i);
+        to = pick_step(to, t + i);
     }
-    eight_store(to->sum, s.sum);
-    eight_store(to->absolute, s.absolute);
-    eight_store(to->squares, s.squares);
-    return count;
+    eight_store(lanes->sum, s.sum);
+    eight_store(lanes->absolute, s.absolute);
+    eight_store(lanes->squares, s.squares);
+    return (size_t)(to - changed);
 }
 
 /* Every pair of types, by name; the lists make the table as well. */

@@ -4,12 +4,13 @@ libkernels_a_SOURCES = \
 	kernels/cpu.c kernels/cpu.h \
 	kernels/drift.c kernels/drift.h \
 	kernels/drift_avx2.c kernels/drift_avx512.c \
+	kernels/drift_count.c kernels/drift_count.h \
 	kernels/drift_kernels.h kernels/drift_neon.c kernels/drift_pick.h \
 	kernels/drift_portable.c kernels/drift_template.h \
 	kernels/dtype.c kernels/dtype.h \
 	kernels/planes.c kernels/planes.h kernels/planes_template.h \
 	kernels/rans.c kernels/rans.h \
-	kernels/rans_choice.c kernels/rans_choice.h \
+	kernels/rans_avx512.c kernels/rans_choice.c kernels/rans_choice.h \
 	kernels/rans_kernels.h kernels/rans_portable.c \
 	kernels/rans_tables.c kernels/rans_tables.h \
 	kernels/sum.c kernels/sum.h \

@@ -10,17 +10,33 @@
 
 #include "src/pipeline.h"
 
-/* Adds what was counted of a chunk to the vector's own counts. */
-static void add_bins(struct tm_pipeline *p, struct tm_tools *tools,
-                     size_t output)
+/* Counters that are passed over at once where none of them was used. */
+#define BINS_STEP 16
+
+static bool is_used(const uint32_t *bins)
+{
+    uint32_t any = 0;
+
+    for (size_t i = 0; i < BINS_STEP; i++)
+        any |= bins[i];
+    return any != 0;
+}
+
+/* Moves what was counted of a chunk to the vector's own counts. */
+static void move_bins(struct tm_pipeline *p, struct tm_tools *tools,
+                      size_t output)
 {
     uint64_t *counts = p->results->made[output].counts;
 
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < TM_DRIFT_BINS; i++)
-        counts[i] += tools->bins[i];
+    for (size_t i = 0; i < TM_DRIFT_BINS; i += BINS_STEP) {
+        if (!is_used(tools->bins + i))
+            continue;
+        for (size_t k = i; k < i + BINS_STEP; k++)
+            counts[k] += tools->bins[k];
+        memset(tools->bins + i, 0, BINS_STEP * sizeof(*tools->bins));
+    }
     pthread_mutex_unlock(&p->lock);
-    memset(tools->bins, 0, TM_DRIFT_BINS * sizeof(*tools->bins));
 }
 
 /* What is to be encoded for one vector. */
@@ -75,7 +91,7 @@ static enum tm_status encode_one(struct tm_pipeline *p, struct tm_tools *tools,
     tm_drift_measure(p->isa, (enum tm_dtype)part->sources[0].dtype,
                      tools->data[0], content->dtype, content->data, chunk.words,
                      &piece->drift, tools->bins);
-    add_bins(p, tools, output);
+    move_bins(p, tools, output);
     return TM_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "src/made_manifest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,13 +103,20 @@ static void put_histogram(const struct tm_made *made, uint64_t stored,
     free(text.bytes);
 }
 
+/* Sums of F64 differences may overflow: JSON has no infinity. */
+static bool is_told(const struct tm_vector_stats *stats)
+{
+    return stats->changed > 0 && isfinite(stats->sum) &&
+           isfinite(stats->absolute) && isfinite(stats->squares);
+}
+
 static void put_statistics(const struct tm_made *made, uint64_t stored,
                            struct tm_json_writer *writer)
 {
     tm_json_begin(writer, "statistics", '{');
     tm_json_begin(writer, "tensors", '{');
     for (size_t i = 0; i < made->output->num_records; i++)
-        if (made->stats[i].changed > 0)
+        if (is_told(&made->stats[i]))
             put_stats(&made->stats[i], made->output->records[i].name, writer);
     tm_json_finish(writer, '}');
     put_histogram(made, stored, writer);

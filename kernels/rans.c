@@ -25,8 +25,9 @@
 /* Three words of the stream for each word, of 2 bytes. */
 #define MAX_STREAM (6 * TM_CHUNK_WORDS)
 
-static const struct tm_rans_kernels *const kernels[TM_NUM_ISAS] = {
-    [TM_ISA_PORTABLE] = &tm_rans_portable,
+/* See count_group(). */
+struct tm_rans_turns {
+    uint32_t of[4][2][TM_RANS_CLASSES * TM_RANS_TOKENS];
 };
 
 struct tm_rans {
@@ -34,7 +35,8 @@ struct tm_rans {
     struct tm_rans_alphabet narrow, wide;
     struct tm_rans_costs costs;
     struct tm_rans_choice choice;
-    tm_rans_counts counts;
+    tm_rans_counts counts[2]; /* after other groups, after zeros */
+    struct tm_rans_turns turns;
     struct tm_rans_slots slots;
     struct tm_rans_entries entries;
     unsigned char flags[MAX_GROUPS];
@@ -58,10 +60,21 @@ struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *with)
     return rans;
 }
 
+static const struct tm_rans_kernels *kernels_of(enum tm_isa isa)
+{
+    switch (isa) {
+#if defined(__x86_64__)
+    case TM_ISA_AVX512:
+        return tm_rans_avx512_fastest();
+#endif
+    default:
+        return &tm_rans_portable;
+    }
+}
+
 struct tm_rans *tm_rans_new(enum tm_isa isa)
 {
-    return tm_rans_new_with(kernels[isa] != NULL ? kernels[isa]
-                                                 : &tm_rans_portable);
+    return tm_rans_new_with(kernels_of(isa));
 }
 
 void tm_rans_free(struct tm_rans *rans)
@@ -100,13 +113,14 @@ static unsigned exponent(enum tm_rans_kind kind, const unsigned char *word)
 
 /*
  * The largest exponent such that one word in 512 has that or a larger one,
- * seen from about 4096 words: those above share the first class.
+ * seen from 4096 words: those above share the first class. The words are in
+ * 32 places, because what takes time is to get there.
  */
 static unsigned top_exponent(enum tm_rans_kind kind, const unsigned char *base,
                              size_t n)
 {
-    const size_t run = 16; /* words next to each other, for the cache's sake */
-    size_t step = n / 4096 > 1 ? n / 4096 * run : run;
+    const size_t places = 32, run = 128;
+    size_t step = n > places * run ? n / places : run;
     uint32_t counts[256] = {0}, seen = 0, above = 0;
     unsigned e = 256;
 
@@ -128,19 +142,47 @@ static void scan(const struct tm_rans *rans, enum tm_rans_kind kind,
         tm_rans_scan_group(kind, s, g, group_size(g, n));
 }
 
-static void count(struct tm_rans *rans, size_t n)
+/*
+ * Four tables by turns, so that a word need not wait for the one before it,
+ * which often counts the same.
+ */
+static void count_group(struct tm_rans_turns *turns, unsigned zero,
+                        const uint16_t *index)
 {
+    for (unsigned i = 0; i < TM_RANS_LANES; i += 4) {
+        uint64_t four;
+
+        memcpy(&four, index + i, sizeof(four));
+        turns->of[0][zero][four & 0xffff]++;
+        turns->of[1][zero][four >> 16 & 0xffff]++;
+        turns->of[2][zero][four >> 32 & 0xffff]++;
+        turns->of[3][zero][four >> 48]++;
+    }
+}
+
+/* Returns the number of groups of zeros that others follow. */
+static size_t count(struct tm_rans *rans, size_t n)
+{
+    struct tm_rans_turns *turns = &rans->turns;
+    size_t zeros = 0;
     unsigned zero = 0;
 
-    memset(rans->counts, 0, sizeof(rans->counts));
+    memset(turns, 0, sizeof(*turns));
     for (size_t g = 0; g * TM_RANS_LANES < n; g++) {
-        const uint16_t *index = rans->index + g * TM_RANS_LANES;
-        uint32_t *to = rans->counts[zero][0];
-
-        for (unsigned i = 0; i < group_size(g, n); i++)
-            to[index[i]]++;
+        count_group(turns, zero, rans->index + g * TM_RANS_LANES);
+        zeros += zero;
         zero = (rans->flags[g] & TM_RANS_GROUP_ZERO) != 0;
     }
+    for (unsigned z = 0; z < 2; z++) {
+        uint32_t *to = rans->counts[z][0];
+
+        for (unsigned i = 0; i < TM_RANS_CLASSES * TM_RANS_TOKENS; i++)
+            to[i] = turns->of[0][z][i] + turns->of[1][z][i] +
+                    turns->of[2][z][i] + turns->of[3][z][i];
+        /* Lanes without a word, in the last group. */
+        to[TM_RANS_ABSENT] = 0;
+    }
+    return zeros;
 }
 
 static void make_entries(const uint16_t f[TM_RANS_TOKENS], uint64_t *entries)
@@ -148,7 +190,7 @@ static void make_entries(const uint16_t f[TM_RANS_TOKENS], uint64_t *entries)
     unsigned cum = 0;
 
     for (unsigned i = 0; i < TM_RANS_TOKENS; i++) {
-        float inverse = f[i] == 0 ? 0 : 1.0f / (float)f[i];
+        float inverse = f[i] == 0 ? 0 : (1 - 0x1p-21f) / (float)f[i];
         uint32_t bits;
 
         memcpy(&bits, &inverse, sizeof(bits));
@@ -165,7 +207,8 @@ static size_t write_tables(struct tm_rans *rans)
     struct tm_rans_writer writer = {rans->tables, 0, 0};
 
     for (unsigned i = 0; i < contexts; i++) {
-        const struct tm_rans_context *c = &choice->contexts[i];
+        const struct tm_rans_context *c =
+            &choice->contexts[i / choice->classes][i % choice->classes];
 
         tm_rans_write_masses(&writer, c->there ? &c->masses : NULL);
         if (c->there)
@@ -204,11 +247,11 @@ size_t tm_rans_encode(struct tm_rans *rans, enum tm_rans_kind kind,
         .flags = rans->flags,
         .entries = &rans->entries,
     };
-    size_t tables, stream;
+    size_t tables, stream, zeros;
 
     scan(rans, kind, &s, n);
-    count(rans, n);
-    tm_rans_choose(alphabet_of(rans, kind), &rans->costs, rans->counts,
+    zeros = count(rans, n);
+    tm_rans_choose(alphabet_of(rans, kind), &rans->costs, rans->counts, zeros,
                    &rans->choice);
     tables = write_tables(rans);
     e.classes = rans->choice.classes;

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rans_choice: by trying. */
+/* rans_choice: by making the tables and adding up what they cost. */
 #include "kernels/rans_choice.h"
 
 #include <string.h>
 
 /* Costs are in units of 2^-10 bit. */
 #define COST_BITS 10
+
+/*
+ * With fewer groups of zeros than these a second set of tables is not looked
+ * at: it would save a bit a word at the very most, and takes hundreds.
+ */
+#define FEW_ZEROS 16
 
 /*
  * log2 by squaring: what the square of a number from 1 to 2 has before the
@@ -18,7 +24,7 @@ static unsigned log2_of(unsigned v)
 
     for (int i = 0; i < COST_BITS; i++) {
         m = m * m >> 30;
-        r = 2 * r + (m >> 31 != 0);
+        r = 2 * r + (unsigned)(m >> 31);
         m >>= m >> 31;
     }
     return r;
@@ -37,24 +43,31 @@ struct chooser {
     const struct tm_rans_costs *costs;
 };
 
-/* Makes the tables of a context, and says what it costs with them. */
-static uint64_t make_context(const struct chooser *c,
-                             const uint32_t counts[TM_RANS_TOKENS],
-                             struct tm_rans_context *context)
+static bool is_zero(const uint32_t counts[TM_RANS_TOKENS])
 {
-    uint64_t cost = 1 << COST_BITS;
+    uint32_t any = 0;
 
-    context->there = false;
-    for (unsigned i = 0; i < TM_RANS_TOKENS && !context->there; i++)
-        context->there = counts[i] != 0;
-    if (!context->there)
-        return cost;
-    tm_rans_masses(c->alphabet, counts, &context->masses);
-    tm_rans_frequencies(c->alphabet, &context->masses, context->f);
-    cost += (uint64_t)tm_rans_mass_bits(&context->masses) << COST_BITS;
     for (unsigned i = 0; i < TM_RANS_TOKENS; i++)
-        cost += (uint64_t)counts[i] * c->costs->of[context->f[i]];
-    return cost;
+        any |= counts[i];
+    return any == 0;
+}
+
+static void make_context(const struct chooser *c,
+                         const uint32_t counts[TM_RANS_TOKENS],
+                         struct tm_rans_context *context)
+{
+    unsigned bits = 1;
+
+    context->there = !is_zero(counts);
+    context->cost = 0;
+    if (context->there) {
+        tm_rans_masses(c->alphabet, counts, &context->masses);
+        tm_rans_frequencies(c->alphabet, &context->masses, context->f);
+        bits += tm_rans_mass_bits(&context->masses);
+        for (unsigned i = 0; i < TM_RANS_TOKENS; i++)
+            context->cost += (uint64_t)counts[i] * c->costs->of[context->f[i]];
+    }
+    context->cost += (uint64_t)bits << COST_BITS;
 }
 
 static void add(uint32_t *to, const uint32_t *from)
@@ -64,86 +77,69 @@ static void add(uint32_t *to, const uint32_t *from)
 }
 
 /*
- * What the classes cost of which the last takes all that follow: the cost of
- * c of them in costs[c].
+ * Makes the last two classes one, on both sides of the counts, if that is not
+ * dearer; returns whether it did.
  */
-static void cost_of_classes(const struct chooser *c,
-                            uint32_t counts[TM_RANS_CLASSES][TM_RANS_TOKENS],
-                            uint64_t costs[TM_RANS_CLASSES + 1])
+static bool merge_last(const struct chooser *c, tm_rans_counts *counts,
+                       struct tm_rans_choice *choice)
 {
-    uint32_t tail[TM_RANS_TOKENS] = {0};
-    struct tm_rans_context context;
-    uint64_t before = 0;
+    unsigned last = choice->classes - 1, sides = choice->has_zero ? 2 : 1;
+    struct tm_rans_context merged[2];
+    uint64_t before = 0, after = 0;
 
-    costs[0] = 0;
-    for (unsigned i = TM_RANS_CLASSES; i-- > 0;) {
-        add(tail, counts[i]);
-        costs[i + 1] = make_context(c, tail, &context);
+    for (unsigned z = 0; z < sides; z++) {
+        uint32_t both[TM_RANS_TOKENS];
+
+        memcpy(both, counts[z][last], sizeof(both));
+        add(both, counts[z][last - 1]);
+        make_context(c, both, &merged[z]);
+        after += merged[z].cost;
+        before += choice->contexts[z][last - 1].cost;
+        before += choice->contexts[z][last].cost;
     }
-    for (unsigned i = 0; i < TM_RANS_CLASSES; i++) {
-        costs[i + 1] += before;
-        before += make_context(c, counts[i], &context);
+    if (after > before)
+        return false;
+    for (unsigned z = 0; z < sides; z++) {
+        add(counts[z][last - 1], counts[z][last]);
+        choice->contexts[z][last - 1] = merged[z];
     }
+    choice->classes--;
+    return true;
 }
 
-static unsigned cheapest(const uint64_t costs[TM_RANS_CLASSES + 1])
+/* Fills in `choice`, whose has_zero is given; returns what it costs. */
+static uint64_t choose_classes(const struct chooser *c, tm_rans_counts *counts,
+                               struct tm_rans_choice *choice)
 {
-    unsigned best = 1;
+    unsigned sides = choice->has_zero ? 2 : 1;
+    uint64_t cost = 0;
 
-    for (unsigned i = 2; i <= TM_RANS_CLASSES; i++)
-        if (costs[i] < costs[best])
-            best = i;
-    return best;
-}
-
-/* The chosen contexts of one side of the counts. */
-static void make_contexts(const struct chooser *c, unsigned classes,
-                          uint32_t counts[TM_RANS_CLASSES][TM_RANS_TOKENS],
-                          struct tm_rans_context *contexts)
-{
-    for (unsigned i = classes; i < TM_RANS_CLASSES; i++)
-        add(counts[classes - 1], counts[i]);
-    for (unsigned i = 0; i < classes; i++)
-        make_context(c, counts[i], &contexts[i]);
-}
-
-static bool any_after_zero(tm_rans_counts counts)
-{
-    for (unsigned i = 0; i < TM_RANS_CLASSES; i++)
-        for (unsigned j = 0; j < TM_RANS_TOKENS; j++)
-            if (counts[1][i][j] != 0)
-                return true;
-    return false;
+    choice->classes = TM_RANS_CLASSES;
+    for (unsigned z = 0; z < sides; z++)
+        for (unsigned i = 0; i < TM_RANS_CLASSES; i++)
+            make_context(c, counts[z][i], &choice->contexts[z][i]);
+    while (choice->classes > 1 && merge_last(c, counts, choice))
+        ;
+    for (unsigned z = 0; z < sides; z++)
+        for (unsigned i = 0; i < choice->classes; i++)
+            cost += choice->contexts[z][i].cost;
+    return cost;
 }
 
 void tm_rans_choose(const struct tm_rans_alphabet *alphabet,
-                    const struct tm_rans_costs *costs, tm_rans_counts counts,
-                    struct tm_rans_choice *choice)
+                    const struct tm_rans_costs *costs, tm_rans_counts counts[2],
+                    size_t zeros, struct tm_rans_choice *choice)
 {
     struct chooser c = {alphabet, costs};
-    uint64_t with[TM_RANS_CLASSES + 1], zero[TM_RANS_CLASSES + 1];
-    uint64_t without[TM_RANS_CLASSES + 1];
-    uint32_t all[TM_RANS_CLASSES][TM_RANS_TOKENS];
-    bool any = any_after_zero(counts);
+    struct tm_rans_choice with = {.has_zero = true};
+    tm_rans_counts all;
+    uint64_t cost;
 
     memcpy(all, counts[0], sizeof(all));
-    if (any) {
-        cost_of_classes(&c, counts[0], with);
-        cost_of_classes(&c, counts[1], zero);
-        for (unsigned i = 0; i <= TM_RANS_CLASSES; i++)
-            with[i] += zero[i];
-        for (unsigned i = 0; i < TM_RANS_CLASSES; i++)
-            add(all[i], counts[1][i]);
-    }
-    cost_of_classes(&c, all, without);
-    choice->classes = cheapest(without);
-    choice->has_zero = any && with[cheapest(with)] < without[choice->classes];
-    if (!choice->has_zero) {
-        make_contexts(&c, choice->classes, all, choice->contexts);
-        return;
-    }
-    choice->classes = cheapest(with);
-    make_contexts(&c, choice->classes, counts[0], choice->contexts);
-    make_contexts(&c, choice->classes, counts[1],
-                  choice->contexts + choice->classes);
+    for (unsigned i = 0; i < TM_RANS_CLASSES; i++)
+        add(all[i], counts[1][i]);
+    choice->has_zero = false;
+    cost = choose_classes(&c, &all, choice);
+    if (zeros >= FEW_ZEROS && choose_classes(&c, counts, &with) < cost)
+        *choice = with;
 }

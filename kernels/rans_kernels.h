@@ -57,7 +57,7 @@ typedef size_t tm_rans_decode_pairs(struct tm_rans_decoder *d, size_t pairs,
 
 /*
  * What the encoder knows of a word before it has tables: its token, and above
- * that its class of all 16.
+ * that its class of all 16. TM_RANS_ABSENT for a state without a word.
  */
 #define TM_RANS_INDEX(class, token) ((class) << 8 | (token))
 
@@ -68,15 +68,15 @@ typedef size_t tm_rans_decode_pairs(struct tm_rans_decoder *d, size_t pairs,
 struct tm_rans_scan {
     const unsigned char *base, *tuned;
     unsigned top;
-    uint16_t *index;      /* of each word */
+    uint16_t *index;      /* of each word, in the order of the states */
     unsigned char *flags; /* of each group */
 };
 
 typedef void tm_rans_scan_pairs(const struct tm_rans_scan *s, size_t pairs);
 
 /*
- * An encoder's entry: f in bits 0 to 15, cum from 16 on, and from 32 on the
- * float nearest to 1 / f.
+ * An encoder's entry: f in bits 0 to 15, cum from 16 on, and from 32 on a
+ * float a little below 1 / f: (1 - 2^-21) / f, rounded.
  */
 struct tm_rans_entries {
     uint64_t of[TM_RANS_CONTEXTS][TM_RANS_TOKENS];
@@ -110,8 +110,12 @@ extern const struct tm_rans_kernels tm_rans_portable;
 extern const struct tm_rans_kernels tm_rans_neon;
 extern const struct tm_rans_kernels tm_rans_avx2;
 extern const struct tm_rans_kernels tm_rans_avx512;
+extern const struct tm_rans_kernels tm_rans_avx512_gather;
 
-/* As tm_rans_new() does, for tests. */
+/* The one of these two that is faster on this machine: by trying. */
+const struct tm_rans_kernels *tm_rans_avx512_fastest(void);
+
+/* What tm_rans_new() does when it has chosen. */
 struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *kernels);
 
 /* A group in plain C, the last of a chunk: of `count` words, 32 or fewer. */

@@ -243,14 +243,21 @@ ALWAYS_INLINE void scan_group(enum tm_rans_kind kind,
                               const struct tm_rans_scan *s, size_t group,
                               unsigned count)
 {
+    size_t at = group * TM_RANS_LANES;
     unsigned any = 0, any_raw = 0;
 
-    for (size_t i = group * TM_RANS_LANES, end = i + count; i < end; i++) {
-        uint32_t base = load_word(kind, s->base, i);
-        struct token t = token_of(kind, base, load_word(kind, s->tuned, i));
-        unsigned class = class_of(kind, base, s->top, TM_RANS_CLASSES);
+    for (unsigned j = 0; j < TM_RANS_LANES; j++) {
+        unsigned i = word_of(kind, j), class;
+        struct token t;
+        uint32_t base;
 
-        s->index[i] = (uint16_t)TM_RANS_INDEX(class, t.token);
+        s->index[at + j] = TM_RANS_INDEX(0, TM_RANS_ABSENT);
+        if (i >= count)
+            continue;
+        base = load_word(kind, s->base, at + i);
+        t = token_of(kind, base, load_word(kind, s->tuned, at + i));
+        class = class_of(kind, base, s->top, TM_RANS_CLASSES);
+        s->index[at + j] = (uint16_t)TM_RANS_INDEX(class, t.token);
         any |= t.token;
         any_raw |= t.raw_bits;
     }
@@ -315,14 +322,14 @@ ALWAYS_INLINE void encode_tokens(enum tm_rans_kind kind,
                                  size_t at, unsigned count, unsigned first)
 {
     for (unsigned j = TM_RANS_LANES; j-- > 0;) {
-        unsigned i = word_of(kind, j), class, f, cum;
+        unsigned class, f, cum;
         uint64_t entry;
 
-        if (i >= count)
+        if (word_of(kind, j) >= count)
             continue;
-        class = e->index[at + i] >> 8;
+        class = e->index[at + j] >> 8;
         class = class < e->classes ? class : e->classes - 1;
-        entry = e->entries->of[first + class][e->index[at + i] & 255];
+        entry = e->entries->of[first + class][e->index[at + j] & 255];
         f = entry & 0xffff;
         cum = entry >> 16 & 0xffff;
         x[j] = spill(e, x[j], f << 20);

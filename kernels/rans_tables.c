@@ -291,14 +291,17 @@ static uint16_t round_mass(uint32_t q)
 }
 
 /*
- * Four times as fine as T, so that rounding is lost in what scale() cuts off.
- * What rounds to 0 still needs a mass if it is there at all.
+ * The share of a count, in units of 1 / (4 T): four times as fine as
+ * frequencies, so that what is rounded here is lost in what scale() cuts off.
+ * A mass that is needed must not be 0. The product is as good as a division
+ * of integers, for the reasons of deal_out(): nothing above 2^32.
  */
-static uint16_t mass_of(uint32_t count, uint32_t total)
+static uint16_t mass_of(uint32_t count, uint32_t total, double inverse)
 {
-    uint64_t q = ((uint64_t)count * (4 * TM_RANS_SCALE) + total / 2) / total;
+    uint64_t share = (uint64_t)count * (4 * TM_RANS_SCALE) + total / 2;
+    uint32_t q = (uint32_t)(((double)share + 0.5) * inverse);
 
-    return count == 0 ? 0 : q == 0 ? 1 : round_mass((uint32_t)q);
+    return count == 0 ? 0 : q == 0 ? 1 : round_mass(q);
 }
 
 /* The counts of the tokens of group g of one sign. */
@@ -332,7 +335,7 @@ void tm_rans_masses(const struct tm_rans_alphabet *alphabet,
             masses->groups = g + 1;
     }
     for (unsigned i = 0; i < 1 + 2 * masses->groups; i++)
-        masses->q[i] = mass_of(sums[i], total);
+        masses->q[i] = mass_of(sums[i], total, 1.0 / total);
 }
 
 /* u + 1 of the format, which is written as an Elias gamma code. */

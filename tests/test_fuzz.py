@@ -13,6 +13,7 @@ import program
 
 FUZZ = program.TOP / "tests" / "fuzz"
 HARNESSES = ["header", "index", "command_line", "chunk"]
+HARNESSES += ["manifest", "vector_index"]
 
 
 @pytest.mark.parametrize("harness", HARNESSES)

@@ -13,7 +13,8 @@
 FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(IO_LIBS)
 
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
-	tests/fuzz/replay_command_line tests/fuzz/replay_chunk
+	tests/fuzz/replay_command_line tests/fuzz/replay_chunk \
+	tests/fuzz/replay_manifest tests/fuzz/replay_vector_index
 tests_fuzz_replay_header_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_header.c tests/fuzz/fuzz.h
 tests_fuzz_replay_header_LDADD = $(FUZZ_LIBS)
@@ -26,6 +27,12 @@ tests_fuzz_replay_command_line_LDADD = $(FUZZ_LIBS)
 tests_fuzz_replay_chunk_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_chunk.c tests/fuzz/fuzz.h
 tests_fuzz_replay_chunk_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_manifest_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_manifest.c tests/fuzz/fuzz.h
+tests_fuzz_replay_manifest_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_vector_index_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_vector_index.c tests/fuzz/fuzz.h
+tests_fuzz_replay_vector_index_LDADD = $(FUZZ_LIBS)
 
 if FUZZERS
 # All code tells libFuzzer where it went; only the harnesses have its main().
@@ -33,7 +40,8 @@ AM_CFLAGS += -g -fsanitize=fuzzer-no-link
 FUZZ_LINK = -fsanitize=fuzzer
 
 check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_index \
-	tests/fuzz/fuzz_command_line tests/fuzz/fuzz_chunk
+	tests/fuzz/fuzz_command_line tests/fuzz/fuzz_chunk \
+	tests/fuzz/fuzz_manifest tests/fuzz/fuzz_vector_index
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c
 tests_fuzz_fuzz_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_header_LDFLAGS = $(FUZZ_LINK)
@@ -46,6 +54,12 @@ tests_fuzz_fuzz_command_line_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_fuzz_chunk_SOURCES = tests/fuzz/fuzz_chunk.c
 tests_fuzz_fuzz_chunk_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_chunk_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_manifest_SOURCES = tests/fuzz/fuzz_manifest.c
+tests_fuzz_fuzz_manifest_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_manifest_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_vector_index_SOURCES = tests/fuzz/fuzz_vector_index.c
+tests_fuzz_fuzz_vector_index_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_vector_index_LDFLAGS = $(FUZZ_LINK)
 endif
 
 EXTRA_DIST += tests/fuzz/make_corpus.py tests/fuzz/json.dict \

@@ -310,12 +310,209 @@ def chunks():
     yield "rans", decode("BF16", 300, base, whole)
 
 
+DIGEST = "00112233445566778899aabbccddeeff"
+
+
+def manifest_text(**changes):
+    """An input of fuzz_manifest: the text up to its last member."""
+    file = {"bytes": 3, "xxh128": DIGEST}
+    shards = [
+        {
+            "file": f"vector-0000{i}-of-00002.safetensors",
+            "bytes": 1000 + i,
+            "header_xxh128": DIGEST,
+            "data_xxh128": DIGEST,
+            "name": f"model-0000{i}-of-00002.safetensors",
+        }
+        for i in (1, 2)
+    ]
+    members = {
+        "format": "taumerge-vector",
+        "version": 1,
+        "taumerge": "0.2.0",
+        "zstd": "1.5.4",
+        "base": {"path": "/models/base"},
+        "tuned": {"path": "tuned", "single_file": False},
+        "shards": shards,
+        "files": {"config.json": file, "sub/x.txt": file},
+        "left_out": [{"name": "y", "why": "a directory"}],
+        "statistics": {
+            "tensors": {"a": [3, -0.5, 1.5, 1.25, 1.0]},
+            "histogram": {"mantissa_bits": 7, "first": 1, "counts": [3]},
+        },
+    }
+    for key, value in changes.items():
+        members[key] = value(members[key]) if callable(value) else value
+    members = {k: v for k, v in members.items() if v is not None}
+    return json.dumps(members, indent=2)[:-2].encode() + b",\n  "
+
+
+def manifests():
+    text = manifest_text
+
+    def shard(**changes):
+        return lambda old: [dict(old[0], **changes), old[1]]
+
+    def files(*names):
+        return {name: {"bytes": 3, "xxh128": DIGEST} for name in names}
+
+    def tensors(**values):
+        return {"tensors": values}
+
+    yield "nothing", b""
+    yield "empty-object", b"{"
+    yield "good", text()
+    yield "single", text(
+        tuned={"path": "t.safetensors", "single_file": True},
+        shards=lambda old: old[:1],
+    )
+    yield "single-two", text(tuned={"path": "t", "single_file": True})
+    yield "unknown-member", text(later={"x": [1, None]})
+    yield "format", text(format="safetensors")
+    yield "version", text(version=2)
+    yield "version-real", text(version=1.0)
+    yield "no-version", text(version=None)
+    yield "twice", text()[:-4] + b', "version": 1,'
+    yield "no-shards", text(shards=[])
+    yield "shards-object", text(shards={})
+    yield "shard-list", text(shards=[[]])
+    yield "shard-path", text(shards=shard(file="../x"))
+    yield "shard-dots", text(shards=shard(name=".."))
+    yield "shard-deep", text(shards=shard(name="a/b"))
+    yield "shard-same", text(shards=lambda old: [old[0], old[0]])
+    yield "shard-order", text(shards=lambda old: old[::-1])
+    yield "shard-bytes", text(shards=shard(bytes=-1))
+    yield "shard-digest", text(shards=shard(data_xxh128="0"))
+    yield "no-files", text(files={})
+    yield "files-list", text(files=[])
+    yield "file-number", text(files={"a": 1})
+    for i, name in enumerate(
+        ["", ".", "..", "/a", "a/", "a//b", "a/../b", "./a", "a/.", "...",
+         "a/...", "\u00e9/\U0001f600", "model-00001-of-00002.safetensors/a"]
+    ):  # fmt: skip
+        yield f"file-{i}", text(files=files("b", name, "c"))
+    yield "file-twice", text(files=None)[:-4] + (
+        b', "files": {"a": %s, "a": %s},'
+        % ((b'{"bytes": 1, "xxh128": "%s"}' % DIGEST.encode(),) * 2)
+    )
+    yield "statistics-none", text(statistics={})
+    yield "statistics-list", text(statistics={"tensors": []})
+    yield "statistics-other", text(statistics=tensors(c=[1, 0, 0, 0, 0]))
+    yield "statistics-both", text(
+        statistics=tensors(a=[1, 1, 1, 1, 1], b=[1, -1e300, 0.0, 1e300, 1])
+    )
+    yield "statistics-many", text(statistics=tensors(a=[4, 1, 1, 1, 1]))
+    yield "statistics-less", text(statistics=tensors(a=[1, 1, 1, 1]))
+    yield "statistics-string", text(statistics=tensors(a=[1, 1, 1, 1, "1"]))
+    yield "nul", text(base={"path": "a\0b"})
+    yield "utf8-bad", text().replace(b"/models", b"\xff\xc3")
+    yield "cut", text()[:-40]
+
+
+def frame(data, size=None):
+    """A zstd frame of one block, as it is: nothing needs a compressor."""
+    size = len(data) if size is None else size
+    block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return struct.pack("<IBI", 0xFD2FB528, 0xA0, size) + block + data
+
+
+def record(state, code=0, words=0, zero=bytes(6), same=False):
+    base = bytes(range(16)) if state != 1 else bytes(16)
+    tuned = base if same else bytes(16)
+    probe = 7 if state != 1 else 0
+    return struct.pack("<BB6sQQ", state, code, zero, words, probe) + base + tuned
+
+
+def vector_index(
+    tensors, records, lengths, tuned=None, start=None, packed=None, magic=b"1"
+):
+    """An input of fuzz_vector_index: all but the digest."""
+    if start is None:
+        text = json.dumps(tensors, separators=(",", ":")).encode()
+        start = struct.pack("<Q", len(text)) + text
+    if tuned is None:
+        ends = [t["data_offsets"][1] for t in tensors.values()]
+        tuned = len(start) + max(ends, default=0)
+    if packed is None:
+        packed = frame(start)
+    head = struct.pack(
+        "<IIQII", len(records), len(lengths), tuned, len(start), len(packed)
+    )
+    tables = b"".join(records) + struct.pack(f"<{len(lengths)}I", *lengths)
+    return b"TMINDEX" + magic + head + tables + packed
+
+
+def vector_indices():
+    index = vector_index
+    f32 = {"a": entry("F32", [2, 2], 0, 16)}
+    large = {"a": entry("BF16", [2, 150000], 0, 600000)}
+    f32_delta, alone = record(0, 3, 4), record(1)
+    all_states = {
+        "e": entry("I64", [0, 3], 0, 0),
+        "a": entry("F16", [3], 0, 6),
+        "b": entry("C64", [2], 6, 22),
+        "c": entry("U8", [], 22, 23),
+        "d": entry("XYZ", [9], 23, 26),
+    }
+    good = index(f32, [f32_delta], [20])
+
+    yield "nothing", b""
+    yield "no-tensors", index({}, [], [])
+    yield "delta", good
+    yield "delta-same", index(f32, [f32_delta], [0])
+    yield "delta-longest", index(f32, [f32_delta], [32])
+    yield "delta-too-long", index(f32, [f32_delta], [33])
+    yield "delta-head-only", index(f32, [f32_delta], [16])
+    yield "delta-convert", index(f32, [record(0, 4, 6)], [17])
+    yield "delta-type", index(f32, [record(0, 5, 4)], [17])
+    yield "delta-rows", index(f32, [record(0, 3, 3)], [17])
+    yield "delta-no-type", index(f32, [record(0, 0, 4)], [17])
+    yield "delta-type-unknown", index(f32, [record(0, 12, 4)], [17])
+    yield "delta-words", index(f32, [record(0, 3, 2**64 - 4)], [17])
+    yield "alone", index(f32, [alone], [20])
+    yield "alone-same", index(f32, [alone], [0])
+    yield "alone-base", index(f32, [record(1, 3, 4)], [20])
+    yield "same", index(f32, [record(2, 3, 4, same=True)], [])
+    yield "same-other", index(f32, [record(2, 3, 4)], [])
+    yield "same-chunks", index(f32, [record(2, 3, 4, same=True)], [0])
+    yield "state", index(f32, [record(3, 3, 4)], [20])
+    yield "bits", index(f32, [record(0, 3, 4, b"\0\0\1\0\0\0")], [20])
+    yield "chunks", index(large, [record(0, 1, 300000)], [0, 75728])
+    yield "chunks-less", index(large, [record(0, 1, 300000)], [0])
+    yield "chunks-more", index(large, [record(0, 1, 300000)], [0, 0, 0])
+    yield "all", index(
+        all_states,
+        [record(0, 10, 6), record(0, 2, 7), record(0, 7, 2),
+         record(2, 11, 1, same=True), alone],
+        [22, 17, 18],
+    )  # fmt: skip
+    yield "records-less", index(f32, [], [20])
+    yield "records-more", index(f32, [f32_delta, f32_delta], [20])
+    yield "tuned-less", index(f32, [f32_delta], [20], tuned=60)
+    yield "tuned-huge", index(f32, [f32_delta], [20], tuned=2**64 - 1)
+    yield "magic", index(f32, [f32_delta], [20], magic=b"2")
+    yield "frame-none", index(f32, [f32_delta], [20], packed=b"")
+    yield "frame-size", index({}, [], [], packed=frame(b"x" * 10, 2**27))
+    yield "frame-two", index({}, [], [], packed=frame(b"") + frame(b""))
+    yield "frame-skippable", index({}, [], [], packed=b"P*M\x18\1\0\0\0x")
+    yield "start-short", index({}, [], [], start=b"\2\0\0\0", tuned=4)
+    yield "start-claim", index({}, [], [], start=b"\xff" * 16, tuned=16)
+    yield "header-bad", index(
+        {}, [], [], start=b"\2\0\0\0\0\0\0\0[]", tuned=10
+    )
+    yield "index-name", index({"__taumerge__": f32["a"]}, [alone], [20])
+    yield "cut", good[:-9]
+    yield "longer", good + b"\0"
+
+
 def main():
     for folder, seeds in [
         ("header", headers()),
         ("index", indices()),
         ("command_line", command_lines()),
         ("chunk", chunks()),
+        ("manifest", manifests()),
+        ("vector_index", vector_indices()),
     ]:
         path = CORPUS / folder
         path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,15 +24,14 @@
 
 bool tm_vector_is(const char *path)
 {
-    struct tm_arena arena = {0};
-    const char *manifest = tm_path_join(&arena, path, TM_VECTOR_MANIFEST);
+    char manifest[PATH_MAX]; /* nothing has a longer path */
     struct stat st;
-    /* A link counts too, so that opening can say what is wrong with it. */
-    const bool is_vector = path[0] != '\0' && manifest != NULL &&
-                           lstat(manifest, &st) == 0 && !S_ISDIR(st.st_mode);
+    const int length =
+        snprintf(manifest, sizeof(manifest), "%s/%s", path, TM_VECTOR_MANIFEST);
 
-    tm_arena_free(&arena);
-    return is_vector;
+    /* A link counts too, so that opening can say what is wrong with it. */
+    return path[0] != '\0' && length > 0 && (size_t)length < sizeof(manifest) &&
+           lstat(manifest, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
 /* --- files ---------------------------------------------------------------*/

@@ -10,6 +10,7 @@
 #include "config.h"
 #endif
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,13 +69,17 @@ static enum tm_status copy_string(struct parser *p,
     return *copy != NULL ? TM_OK : tm_no_memory();
 }
 
-/* Whether `name` is relative and none of its parts is empty, "." or "..". */
+/*
+ * Whether `name` is relative and each of its parts a name that a file can
+ * have: not empty, not "." or "..", not too long for any file system.
+ */
 static bool is_harmless(const char *name)
 {
     for (const char *part = name;; part++) {
         const size_t length = strcspn(part, "/");
 
-        if (length <= 2 && memcmp(part, "..", length) == 0)
+        if (length > NAME_MAX ||
+            (length <= 2 && memcmp(part, "..", length) == 0))
             return false;
         part += length;
         if (*part == '\0')
@@ -298,6 +303,8 @@ static enum tm_status finish_files(const struct parser *p,
 {
     struct tm_vector_stored *vector = p->vector;
 
+    if (vector->num_files > 0 && vector->single_file)
+        return bad(text, "lists files beside the one of a single file");
     if (vector->num_files > 0)
         qsort(vector->files, vector->num_files, sizeof(*vector->files),
               compare_files);

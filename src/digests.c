@@ -10,14 +10,13 @@
 #include "src/signals.h"
 
 struct digesting {
-    struct tm_disk *disk;
     struct tm_extent *extents;
     size_t count;
     size_t current; /* the first extent that is not complete */
     uint64_t position;
     struct tm_hasher whole;
     struct tm_hasher extent;
-    tm_digests_tick *tick;
+    tm_digests_visitor *visitor;
     void *context;
 };
 
@@ -62,22 +61,21 @@ static enum tm_status visit(void *context, const void *data, size_t length)
         complete(d);
     }
     d->position = end;
-    if (d->tick != NULL)
-        d->tick(d->context, d->disk);
-    return TM_OK;
+    if (d->visitor == NULL)
+        return TM_OK;
+    return d->visitor(d->context, end - length, data, length);
 }
 
 enum tm_status tm_digests_of_file(struct tm_disk *disk, const char *path,
                                   enum tm_direct direct,
                                   struct tm_extent *extents, size_t count,
                                   struct tm_digest *whole,
-                                  tm_digests_tick *tick, void *context)
+                                  tm_digests_visitor *visitor, void *context)
 {
     struct digesting d = {
-        .disk = disk,
         .extents = extents,
         .count = count,
-        .tick = tick,
+        .visitor = visitor,
         .context = context,
     };
     struct tm_file file;

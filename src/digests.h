@@ -20,18 +20,23 @@ struct tm_extent {
     bool is_complete;        /* out: the file reached its end */
 };
 
-/* Called after each piece; disk->bytes_read tells how far it is. */
-typedef void tm_digests_tick(void *context, const struct tm_disk *disk);
+/*
+ * Looks at each piece of the file, in order, once it has been added to the
+ * digests. Anything but TM_OK ends the reading.
+ */
+typedef enum tm_status tm_digests_visitor(void *context, uint64_t offset,
+                                          const void *data, size_t length);
 
 /*
  * Reads `path` past the page cache and computes the digests of the `count`
  * extents, which are sorted by offset and do not overlap, and of the whole
- * file (*whole, may be NULL). `tick` may be NULL. Errors: as of reading.
+ * file (*whole, may be NULL). `visitor` may be NULL. Errors: as of reading,
+ * and what `visitor` returned.
  */
 enum tm_status tm_digests_of_file(struct tm_disk *disk, const char *path,
                                   enum tm_direct direct,
                                   struct tm_extent *extents, size_t count,
                                   struct tm_digest *whole,
-                                  tm_digests_tick *tick, void *context);
+                                  tm_digests_visitor *visitor, void *context);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* inspect: lists the tensors of checkpoints. */
+/* inspect: lists the tensors of checkpoints and of stored vectors. */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
@@ -13,23 +13,26 @@
 #include "io/json.h"
 #include "src/commands.h"
 #include "src/digests.h"
+#include "src/inspect_vector.h"
 #include "src/options.h"
 #include "src/plan.h"
 #include "src/record.h"
+#include "src/table.h"
 
 /* A checkpoint and what is known of its tensors' digests. */
 struct listing {
     const char *path;
-    struct tm_checkpoint checkpoint;
+    const struct tm_checkpoint *checkpoint;
     struct tm_digest *digests;
     bool *has_digest;
+    const struct tm_inspection *vector; /* that has it; NULL: none */
 };
 
 /* Takes the digests that a merge has recorded beside its output. */
 static enum tm_status take_recorded(struct tm_disk *disk,
                                     struct listing *listing)
 {
-    const struct tm_checkpoint *c = &listing->checkpoint;
+    const struct tm_checkpoint *c = listing->checkpoint;
     struct tm_record record;
     enum tm_status status;
 
@@ -53,7 +56,7 @@ static enum tm_status take_recorded(struct tm_disk *disk,
 static enum tm_status compute(struct tm_disk *disk, enum tm_direct direct,
                               struct listing *listing)
 {
-    const struct tm_checkpoint *c = &listing->checkpoint;
+    const struct tm_checkpoint *c = listing->checkpoint;
     enum tm_status status = TM_OK;
 
     for (size_t i = 0; i < c->num_shards && status == TM_OK; i++) {
@@ -78,23 +81,54 @@ static enum tm_status compute(struct tm_disk *disk, enum tm_direct direct,
     return status;
 }
 
-static enum tm_status open_listing(struct tm_disk *disk,
-                                   const struct tm_settings *settings,
-                                   struct listing *listing)
+/* Room for the digests of all tensors. */
+static enum tm_status make_room(struct listing *listing)
 {
-    enum tm_status status =
-        tm_checkpoint_open(disk, listing->path, &listing->checkpoint);
-    size_t count = listing->checkpoint.num_tensors + 1;
+    const size_t count = listing->checkpoint->num_tensors + 1;
 
-    if (status != TM_OK)
-        return status;
     listing->digests = calloc(count, sizeof(*listing->digests));
     listing->has_digest = calloc(count, sizeof(*listing->has_digest));
     if (listing->digests == NULL || listing->has_digest == NULL)
         return tm_no_memory();
+    return TM_OK;
+}
+
+static enum tm_status open_listing(struct tm_disk *disk,
+                                   const struct tm_settings *settings,
+                                   struct listing *listing,
+                                   struct tm_checkpoint *checkpoint)
+{
+    enum tm_status status = tm_checkpoint_open(disk, listing->path, checkpoint);
+
+    listing->checkpoint = checkpoint;
+    if (status == TM_OK)
+        status = make_room(listing);
+    if (status != TM_OK)
+        return status;
     if (settings->digest)
         return compute(disk, settings->direct, listing);
     return take_recorded(disk, listing);
+}
+
+/* The same with a stored vector, which has recorded them all. */
+static enum tm_status open_vector(struct tm_disk *disk,
+                                  const struct tm_settings *settings,
+                                  struct listing *listing,
+                                  struct tm_inspection *inspection)
+{
+    enum tm_status status =
+        tm_inspection_open(disk, listing->path, settings->direct, inspection);
+
+    listing->vector = inspection;
+    listing->checkpoint = &inspection->vector.tuned;
+    if (status == TM_OK)
+        status = make_room(listing);
+    for (size_t t = 0; t < listing->checkpoint->num_tensors && status == TM_OK;
+         t++) {
+        listing->digests[t] = inspection->vector.coded[t].tuned_digest;
+        listing->has_digest[t] = true;
+    }
+    return status;
 }
 
 static void digest_text(const struct listing *listing, size_t tensor,
@@ -106,77 +140,58 @@ static void digest_text(const struct listing *listing, size_t tensor,
         snprintf(text, TM_DIGEST_CHARS + 1, "-");
 }
 
-/* One column of the table. */
-struct columns {
-    int name, dtype, shape, file;
+enum { COLUMNS = 6 };
+
+/* A row of the table. */
+struct row {
+    struct tm_arena arena;
+    char bytes[24], digest[TM_DIGEST_CHARS + 1];
+    const char *cells[COLUMNS];
 };
 
-static void widen(int *width, const char *text)
+static void make_row(const struct listing *listing, size_t number,
+                     struct row *row)
 {
-    const int length = (int)strlen(text);
+    const struct tm_checkpoint *c = listing->checkpoint;
+    const struct tm_tensor *tensor = &c->tensors[number];
 
-    if (length > *width)
-        *width = length;
+    row->arena = (struct tm_arena){0};
+    row->cells[0] = tensor->name;
+    row->cells[1] = tensor->dtype_name;
+    row->cells[2] = tm_shape_text(&row->arena, tensor->ndim, tensor->shape);
+    row->cells[3] = c->shards[tensor->shard].name;
+    row->cells[4] = row->bytes;
+    row->cells[5] = row->digest;
+    snprintf(row->bytes, sizeof(row->bytes), "%llu",
+             (unsigned long long)tensor->bytes);
+    digest_text(listing, number, row->digest);
 }
 
-/* Very long names push the rest of their line aside. */
-#define MAX_NAME_WIDTH 64
-
-static struct columns measure(struct listing *listing)
+static void print_table(const struct listing *listing)
 {
-    struct columns widths = {4, 5, 5, 4};
-    struct tm_checkpoint *c = &listing->checkpoint;
-
-    for (size_t t = 0; t < c->num_tensors; t++) {
-        const struct tm_tensor *tensor = &c->tensors[t];
-        struct tm_arena arena = {0};
-
-        widen(&widths.name, tensor->name);
-        widen(&widths.dtype, tensor->dtype_name);
-        widen(&widths.file, c->shards[tensor->shard].name);
-        widen(&widths.shape,
-              tm_shape_text(&arena, tensor->ndim, tensor->shape));
-        tm_arena_free(&arena);
-    }
-    if (widths.name > MAX_NAME_WIDTH)
-        widths.name = MAX_NAME_WIDTH;
-    return widths;
-}
-
-static void print_row(const struct columns *widths, const char *name,
-                      const char *dtype, const char *shape, const char *file,
-                      const char *bytes, const char *digest)
-{
-    char *masked = strdup(name);
-
-    if (masked != NULL)
-        tm_mask(masked);
-    printf("%-*s  %-*s  %-*s  %-*s  %14s  %s\n", widths->name,
-           masked != NULL ? masked : "?", widths->dtype, dtype, widths->shape,
-           shape, widths->file, file, bytes, digest);
-    free(masked);
-}
-
-static void print_table(struct listing *listing)
-{
-    const struct columns widths = measure(listing);
-    const struct tm_checkpoint *c = &listing->checkpoint;
+    struct tm_column columns[COLUMNS] = {
+        {.title = "name", .widest = TM_TABLE_NAME},
+        {.title = "dtype"},
+        {.title = "shape"},
+        {.title = "file"},
+        {.title = "bytes", .is_number = true, .width = 14},
+        {.title = "digest"},
+    };
+    const struct tm_checkpoint *c = listing->checkpoint;
     uint64_t total = 0;
+    struct row row;
 
-    print_row(&widths, "name", "dtype", "shape", "file", "bytes", "digest");
     for (size_t t = 0; t < c->num_tensors; t++) {
-        const struct tm_tensor *tensor = &c->tensors[t];
-        struct tm_arena arena = {0};
-        char bytes[24], digest[TM_DIGEST_CHARS + 1];
-
-        snprintf(bytes, sizeof(bytes), "%llu",
-                 (unsigned long long)tensor->bytes);
-        digest_text(listing, t, digest);
-        print_row(&widths, tensor->name, tensor->dtype_name,
-                  tm_shape_text(&arena, tensor->ndim, tensor->shape),
-                  c->shards[tensor->shard].name, bytes, digest);
-        tm_arena_free(&arena);
-        total += tensor->bytes;
+        make_row(listing, t, &row);
+        tm_table_measure(columns, COLUMNS, row.cells);
+        tm_arena_free(&row.arena);
+    }
+    tm_table_print(columns, COLUMNS, 2, NULL);
+    for (size_t t = 0; t < c->num_tensors; t++) {
+        make_row(listing, t, &row);
+        tm_table_print(columns, COLUMNS, 2, row.cells);
+        tm_arena_free(&row.arena);
+        total += c->tensors[t].bytes;
     }
     printf("%zu tensors in %zu files, %llu bytes\n", c->num_tensors,
            c->num_shards, (unsigned long long)total);
@@ -184,7 +199,7 @@ static void print_table(struct listing *listing)
 
 static void print_json(const struct listing *listing, struct tm_json_writer *w)
 {
-    const struct tm_checkpoint *c = &listing->checkpoint;
+    const struct tm_checkpoint *c = listing->checkpoint;
 
     tm_json_begin(w, NULL, '{');
     tm_json_string(w, "path", listing->path);
@@ -204,24 +219,41 @@ static void print_json(const struct listing *listing, struct tm_json_writer *w)
         tm_json_finish(w, '}');
     }
     tm_json_finish(w, ']');
+    if (listing->vector != NULL)
+        tm_inspection_json(listing->vector, "vector", w);
     tm_json_finish(w, '}');
+}
+
+static void print_text(const struct listing *listing, bool is_titled,
+                       bool is_first)
+{
+    if (is_titled)
+        printf("%s%s:\n", is_first ? "" : "\n", listing->path);
+    if (listing->vector != NULL)
+        tm_inspection_print(listing->vector);
+    else
+        print_table(listing);
 }
 
 static enum tm_status inspect_one(struct tm_disk *disk,
                                   const struct tm_options *options,
                                   size_t number, struct tm_json_writer *w)
 {
+    struct tm_checkpoint checkpoint = {0};
+    struct tm_inspection vector = {0};
     struct listing listing = {.path = options->paths[number]};
-    enum tm_status status = open_listing(disk, &options->settings, &listing);
+    enum tm_status status;
 
-    if (status == TM_OK && options->settings.json) {
+    if (tm_vector_is(listing.path))
+        status = open_vector(disk, &options->settings, &listing, &vector);
+    else
+        status = open_listing(disk, &options->settings, &listing, &checkpoint);
+    if (status == TM_OK && options->settings.json)
         print_json(&listing, w);
-    } else if (status == TM_OK) {
-        if (options->num_paths > 1)
-            printf("%s%s:\n", number > 0 ? "\n" : "", listing.path);
-        print_table(&listing);
-    }
-    tm_checkpoint_close(&listing.checkpoint);
+    else if (status == TM_OK)
+        print_text(&listing, options->num_paths > 1, number == 0);
+    tm_inspection_close(&vector);
+    tm_checkpoint_close(&checkpoint);
     free(listing.digests);
     free(listing.has_digest);
     return status;
@@ -249,6 +281,9 @@ static enum tm_status inspect_all(const struct tm_options *options)
     if (options->settings.json) {
         tm_json_finish(&w, ']');
         tm_json_finish(&w, '}');
+        if (w.failed && status == TM_OK && !ferror(stdout))
+            status = tm_error(TM_SYSTEM, "cannot print JSON: no memory, or a "
+                                         "path that is not UTF-8");
     }
     tm_disk_close(&disk);
     return status;

@@ -4,6 +4,8 @@ libtaumerge_a_SOURCES = \
 	src/apply.c \
 	src/bind_base.c src/bind_base.h \
 	src/budget.c src/budget.h \
+	src/check.c src/check.h \
+	src/codings.c src/codings.h \
 	src/commands.c src/commands.h \
 	src/compute.c \
 	src/cpus.c src/cpus.h \
@@ -13,6 +15,7 @@ libtaumerge_a_SOURCES = \
 	src/hash.c \
 	src/inputs.c src/inputs.h \
 	src/inspect.c \
+	src/inspect_vector.c src/inspect_vector.h \
 	src/made.c src/made.h \
 	src/made_append.c \
 	src/made_manifest.c src/made_manifest.h \
@@ -39,10 +42,13 @@ libtaumerge_a_SOURCES = \
 	src/signals.c src/signals.h \
 	src/sources.c \
 	src/staging.c src/staging.h \
+	src/table.c src/table.h \
 	src/task.c src/task.h \
 	src/unit.c src/unit.h \
+	src/unlisted.c src/unlisted.h \
 	src/verify.c \
 	src/verify_base.c src/verify_base.h \
+	src/verify_vector.c src/verify_vector.h \
 	src/workers.c \
 	$(NULL)
 

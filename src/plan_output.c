@@ -34,13 +34,20 @@ static bool is_convertible(const struct tm_tensor *tensor)
            tensor->dtype == TM_F16 || tensor->dtype == TM_BF16;
 }
 
+/* A type that is coded as bytes, having no words of its own. */
+static bool is_bytes(const struct tm_tensor *tensor)
+{
+    return tm_word_code((enum tm_dtype)tensor->dtype) ==
+           tm_word_code(TM_OPAQUE);
+}
+
 bool tm_can_be_delta(const struct tm_tensor *base, const struct tm_tensor *own)
 {
     const bool same_type = strcmp(base->dtype_name, own->dtype_name) == 0;
 
     if (base->bytes == 0 && own->bytes > 0)
         return false; /* nothing to learn from */
-    if (base->dtype == TM_OPAQUE || own->dtype == TM_OPAQUE)
+    if (is_bytes(base) || is_bytes(own))
         return same_type && tm_same_shape(base, own) &&
                base->bytes == own->bytes;
     return same_rows(base, own) &&

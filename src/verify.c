@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verify: re-reads an output and names what has changed. */
+/* verify: re-reads an output or a vector and names what has changed. */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
@@ -10,57 +10,13 @@
 #include <sys/stat.h>
 
 #include "io/json.h"
+#include "io/vector.h"
+#include "src/check.h"
 #include "src/commands.h"
-#include "src/digests.h"
 #include "src/options.h"
-#include "src/progress.h"
 #include "src/record.h"
-
-struct damage {
-    const char *file;
-    const char *tensor; /* NULL: of the file as a whole */
-    const char *cause;
-    struct damage *next;
-};
-
-/* The verification of one output. */
-struct check {
-    const char *path;
-    struct tm_disk *disk;
-    const struct tm_settings *settings;
-    struct tm_record record;
-    struct damage *damage, **damage_end;
-    uint64_t bytes;
-    uint64_t read_before;
-    struct tm_progress progress;
-};
-
-static enum tm_status note_damage(struct check *check,
-                                  const struct tm_recorded_file *file,
-                                  const char *tensor, const char *cause)
-{
-    struct damage *damage =
-        tm_arena_alloc(&check->record.arena, sizeof(*damage));
-
-    if (damage == NULL)
-        return tm_no_memory();
-    *damage = (struct damage){file->name, tensor, cause, NULL};
-    *check->damage_end = damage;
-    check->damage_end = &damage->next;
-    if (tensor != NULL)
-        tm_error(TM_BAD_DATA, "%s: tensor '%s': %s", file->path, tensor, cause);
-    else
-        tm_error(TM_BAD_DATA, "%s: %s", file->path, cause);
-    return TM_OK;
-}
-
-static void tick(void *context, const struct tm_disk *disk)
-{
-    struct check *check = context;
-
-    tm_progress_tick(&check->progress, disk->bytes_read - check->read_before, 0,
-                     TM_STAGE_READ);
-}
+#include "src/verify_base.h"
+#include "src/verify_vector.h"
 
 static bool same(const struct tm_digest *a, const struct tm_digest *b)
 {
@@ -68,7 +24,7 @@ static bool same(const struct tm_digest *a, const struct tm_digest *b)
 }
 
 /* Names the tensors of a damaged file that are damaged. */
-static enum tm_status name_tensors(struct check *check,
+static enum tm_status name_tensors(struct tm_check *check,
                                    const struct tm_recorded_file *file,
                                    const struct tm_recorded_tensor *tensors,
                                    const struct tm_extent *extents,
@@ -81,47 +37,36 @@ static enum tm_status name_tensors(struct check *check,
         if (extents[i].is_complete &&
             same(&extents[i].digest, &tensors[i].digest))
             continue;
-        status = note_damage(check, file, tensors[i].name,
-                             extents[i].is_complete
-                                 ? "has changed since it was written"
-                                 : "the file ends before it does");
+        status = tm_check_note(check, file, tensors[i].name,
+                               extents[i].is_complete
+                                   ? "has changed since it was written"
+                                   : "the file ends before it does");
         named++;
     }
     if (named == 0 && status == TM_OK)
-        status = note_damage(check, file, NULL,
-                             count > 0 ? "has changed outside its tensors"
-                                       : "has changed since it was written");
+        status = tm_check_note(check, file, NULL,
+                               count > 0 ? "has changed outside its tensors"
+                                         : "has changed since it was written");
     return status;
 }
 
-static enum tm_status check_file(struct check *check,
+static enum tm_status check_file(struct tm_check *check,
                                  const struct tm_recorded_file *file,
                                  const struct tm_recorded_tensor *tensors,
                                  size_t count)
 {
     struct tm_extent *extents = calloc(count + 1, sizeof(*extents));
     struct tm_digest whole;
-    struct stat st;
     enum tm_status status;
+    bool is_there;
 
     if (extents == NULL)
         return tm_no_memory();
     for (size_t i = 0; i < count; i++)
         extents[i] = (struct tm_extent){.offset = tensors[i].offset,
                                         .bytes = tensors[i].bytes};
-    if (stat(file->path, &st) != 0) {
-        free(extents);
-        return note_damage(check, file, NULL, "is missing");
-    }
-    if (!S_ISREG(st.st_mode)) {
-        free(extents);
-        return note_damage(check, file, NULL, "is no regular file");
-    }
-    check->bytes += (uint64_t)st.st_size;
-    status =
-        tm_digests_of_file(check->disk, file->path, check->settings->direct,
-                           extents, count, &whole, tick, check);
-    if (status == TM_OK && !same(&whole, &file->digest))
+    status = tm_check_file(check, file, extents, count, &whole, &is_there);
+    if (status == TM_OK && is_there && !same(&whole, &file->digest))
         status = name_tensors(check, file, tensors, extents, count);
     free(extents);
     return status;
@@ -161,17 +106,12 @@ static uint64_t total_bytes(const struct tm_record *record)
     return total;
 }
 
-static enum tm_status check_output(struct check *check)
+static enum tm_status check_files(struct tm_check *check,
+                                  const struct tm_record *record)
 {
-    enum tm_status status =
-        tm_record_read(check->disk, check->path, &check->record);
-    const struct tm_record *record = &check->record;
+    enum tm_status status = TM_OK;
 
-    if (status != TM_OK)
-        return status;
-    check->read_before = check->disk->bytes_read;
-    tm_progress_start(&check->progress, check->settings->progress,
-                      total_bytes(record), 0);
+    tm_check_start(check, total_bytes(record));
     for (size_t i = 0; i < record->num_files && status == TM_OK; i++) {
         size_t first;
         const size_t count = tensors_of(record, record->files[i].name, &first);
@@ -179,44 +119,41 @@ static enum tm_status check_output(struct check *check)
         status = check_file(check, &record->files[i], record->tensors + first,
                             count);
     }
-    tm_progress_finish(&check->progress,
-                       check->disk->bytes_read - check->read_before, 0);
-    if (status == TM_OK && check->damage != NULL)
-        return TM_BAD_DATA;
+    tm_check_finish(check);
     return status;
 }
 
-static void print_text(const struct check *check, enum tm_status status)
+static enum tm_status check_output(struct tm_check *check)
 {
-    char bytes[TM_SIZE_TEXT];
-    const double seconds = tm_clock() - check->progress.started;
+    struct tm_record record;
+    enum tm_status status = tm_record_read(check->disk, check->path, &record);
 
-    if (status != TM_OK)
-        return; /* stderr has said it */
-    printf("%s: OK: %zu files, %zu tensors, %s in %.2f s\n", check->path,
-           check->record.num_files, check->record.num_tensors,
-           tm_size_text(check->bytes, bytes), seconds);
+    check->files = record.num_files;
+    check->tensors = record.num_tensors;
+    if (status == TM_OK)
+        status = check_files(check, &record);
+    tm_record_free(&record);
+    return status;
 }
 
-static void print_json(const struct check *check, enum tm_status status,
-                       struct tm_json_writer *w)
+/* By itself, then against the base if one is given. */
+static enum tm_status check_path(struct tm_check *check,
+                                 const struct tm_options *options)
 {
-    tm_json_begin(w, NULL, '{');
-    tm_json_string(w, "path", check->path);
-    tm_json_boolean(w, "ok", status == TM_OK);
-    tm_json_integer(w, "files", check->record.num_files);
-    tm_json_integer(w, "tensors", check->record.num_tensors);
-    tm_json_integer(w, "bytes", check->bytes);
-    tm_json_begin(w, "damage", '[');
-    for (const struct damage *d = check->damage; d != NULL; d = d->next) {
-        tm_json_begin(w, NULL, '{');
-        tm_json_string(w, "file", d->file);
-        tm_json_string(w, "tensor", d->tensor);
-        tm_json_string(w, "cause", d->cause);
-        tm_json_finish(w, '}');
-    }
-    tm_json_finish(w, ']');
-    tm_json_finish(w, '}');
+    const bool is_vector = tm_vector_is(check->path);
+    enum tm_status status;
+
+    if (options->recipe.base != NULL && !is_vector)
+        return tm_error(TM_USAGE,
+                        "%s: is not a stored vector: --base is for "
+                        "those",
+                        check->path);
+    status = is_vector ? tm_verify_vector(check) : check_output(check);
+    if (status == TM_OK && tm_check_found_damage(check))
+        return TM_BAD_DATA;
+    if (status == TM_OK && options->recipe.base != NULL)
+        status = tm_verify_base(options, check->path);
+    return status;
 }
 
 static enum tm_status verify_all(const struct tm_options *options)
@@ -233,24 +170,25 @@ static enum tm_status verify_all(const struct tm_options *options)
         tm_json_begin(&w, "paths", '[');
     }
     for (size_t i = 0; i < options->num_paths; i++) {
-        struct check check = {.path = options->paths[i],
-                              .disk = &disk,
-                              .settings = &options->settings};
+        struct tm_check check;
         enum tm_status own;
 
-        check.damage_end = &check.damage;
-        own = check_output(&check);
+        tm_check_init(&check, options->paths[i], &disk, &options->settings);
+        own = check_path(&check, options);
         if (options->settings.json)
-            print_json(&check, own, &w);
+            tm_check_print_json(&check, own, &w);
         else
-            print_text(&check, own);
+            tm_check_print(&check, own);
         if (own != TM_OK)
             status = own;
-        tm_record_free(&check.record);
+        tm_check_free(&check);
     }
     if (options->settings.json) {
         tm_json_finish(&w, ']');
         tm_json_finish(&w, '}');
+        if (w.failed && status == TM_OK && !ferror(stdout))
+            status = tm_error(TM_SYSTEM, "cannot print JSON: no memory, or a "
+                                         "path that is not UTF-8");
     }
     tm_disk_close(&disk);
     return status;

@@ -45,7 +45,8 @@ EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py \
 	tests/test_vector.py tests/test_vector_base.py \
 	tests/test_vector_cli.py tests/test_vector_damage.py \
-	tests/test_vector_faults.py tests/test_vector_merge.py \
+	tests/test_vector_faults.py tests/test_vector_look.py \
+	tests/test_vector_merge.py \
 	tests/vector_decoder.py tests/vector_rans.py tests/vectors.py
 
 # Preloaded into the program by tests/test_torture.py. No part of the program,

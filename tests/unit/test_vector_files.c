@@ -171,7 +171,7 @@ static const char manifest[] =
 static void write_manifest(const char *text)
 {
     const struct tm_digest digest = tm_digest_of(text, strlen(text));
-    char digits[TM_DIGEST_CHARS + 1], whole[8192];
+    char digits[TM_DIGEST_CHARS + 1], whole[16384];
     int length;
 
     tm_digest_print(&digest, digits);
@@ -441,6 +441,62 @@ static void test_manifests(void **state)
     }
 }
 
+/* Of one shard, with and without side files. */
+static void test_single_file(void **state)
+{
+    char text[4096];
+    struct tm_vector_stored vector;
+    char *second, *end;
+
+    (void)state;
+    write_vector("c", text, sizeof(text));
+    second = strstr(text, ",\n    {\"file\": \"" SECOND);
+    end = strstr(text, "\n  ],");
+    assert_true(second != NULL && end != NULL);
+    memmove(second, end, strlen(end) + 1);
+    write_manifest(text);
+    assert_int_equal(open_at("v"), TM_OK);
+    replace(text, sizeof(text), "single_file\": false", "single_file\": true");
+    write_manifest(text);
+    assert_int_equal(open_at("v"), TM_BAD_DATA);
+    replace(text, sizeof(text), "\"files\": {", "\"files\": {}, \"x\": {");
+    write_manifest(text);
+    assert_int_equal(tm_vector_open(&disk, at("v"), &vector), TM_OK);
+    assert_true(vector.single_file && vector.tuned.directory == NULL);
+    assert_string_equal(vector.tuned.shards[0].path, vector.shards[0].path);
+    assert_int_equal(vector.tuned.num_tensors, 2);
+    tm_vector_close(&vector);
+}
+
+/* Longer than any file's, as a part of a path and as a whole. */
+static void test_long_names(void **state)
+{
+    static const char *const names[] = {"\"sub/x.txt\"", "\"" SECOND "\"",
+                                        "\"m-2.safetensors\""};
+    char good[4096], text[12288], name[6000];
+
+    (void)state;
+    write_vector("c", good, sizeof(good));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(text, sizeof(text), "%s", good);
+        memset(name, 'm', 258);
+        name[0] = name[257] = '"';
+        name[258] = '\0';
+        replace(text, sizeof(text), names[i], name);
+        write_manifest(text);
+        assert_int_equal(open_at("v"), TM_BAD_DATA);
+    }
+    memset(name, 'm', 4500);
+    for (size_t i = 100; i < 4500; i += 100)
+        name[i] = '/';
+    name[0] = name[4500] = '"';
+    name[4501] = '\0';
+    snprintf(text, sizeof(text), "%s", good);
+    replace(text, sizeof(text), names[0], name);
+    write_manifest(text);
+    assert_int_equal(open_at("v"), TM_NO_INPUT); /* its first directory */
+}
+
 /* Changed, cut or lengthened without a new checksum. */
 static void test_manifest_damaged(void **state)
 {
@@ -708,6 +764,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         vector_test(test_good),          vector_test(test_is_none),
         vector_test(test_manifests),     vector_test(test_manifest_damaged),
+        vector_test(test_single_file),   vector_test(test_long_names),
         vector_test(test_links),         vector_test(test_missing),
         vector_test(test_shard_damaged), vector_test(test_tensor_twice),
         vector_test(test_not_a_shard),   vector_test(test_file_twice),

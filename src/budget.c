@@ -65,7 +65,8 @@ static size_t requests_of(const struct tm_plan *plan,
                           const struct tm_unit *unit)
 {
     size_t reads = 0;
-    size_t writes = tm_requests(unit->end - unit->begin + TM_BLOCK);
+    size_t writes =
+        tm_requests(unit->output + (unit->end - unit->begin) + TM_BLOCK);
 
     for (size_t i = 0; i < unit->num_reads; i++)
         reads += tm_requests(unit->reads[i].len);

@@ -101,12 +101,21 @@ static void update_rates(struct tm_progress *p, double now, uint64_t read,
     p->shown = now;
 }
 
-/* Bytes done and to do, both ways: they take about the same time. */
+/*
+ * Bytes done, both ways: they take about the same time. Where nobody knows
+ * how much will be written, as of stored vectors, only reading counts.
+ */
+static uint64_t done_bytes(const struct tm_progress *p, uint64_t read,
+                           uint64_t written)
+{
+    return read + (p->write_total > 0 ? written : 0);
+}
+
 static double done_share(const struct tm_progress *p, uint64_t read,
                          uint64_t written)
 {
     const double total = (double)p->read_total + (double)p->write_total;
-    const double share = ((double)read + (double)written) / total;
+    const double share = (double)done_bytes(p, read, written) / total;
 
     if (total <= 0)
         return 1;
@@ -148,7 +157,7 @@ static void write_numbers(const struct tm_progress *p, double now,
     snprintf(text, size,
              "%3.0f %%  %s of %s  read %.2f GB/s  write %.2f GB/s  left %s  "
              "limit: %s",
-             100 * share, tm_size_text(read + written, done),
+             100 * share, tm_size_text(done_bytes(p, read, written), done),
              tm_size_text(p->read_total + p->write_total, total),
              p->read_rate / 1e9, p->write_rate / 1e9,
              time_text(time_left(p, now, share), left),

@@ -367,14 +367,25 @@ static void start_units(struct run *run)
 
 /* --- writing -------------------------------------------------------------*/
 
+/* Bytes of the output that the job has brought, without padding. */
+static uint64_t written_by(const struct tm_plan *plan, const struct tm_job *job)
+{
+    uint64_t bytes = 0;
+
+    if (plan->product == TM_MODEL)
+        return job->unit.end - job->unit.begin;
+    for (size_t i = 0; i < job->num_writes; i++)
+        bytes += job->writes[i].len;
+    return bytes;
+}
+
 /* The job's output is where it belongs. */
 static void writes_done(struct run *run, struct tm_job *job)
 {
     struct tm_stream *stream = job->stream;
 
     run->writing--;
-    for (size_t i = 0; i < job->num_writes; i++)
-        run->bytes_written += job->writes[i].len;
+    run->bytes_written += written_by(run->plan, job);
     stream->written++;
     if (stream->all_cut && stream->written == stream->cut &&
         run->status == TM_OK)

@@ -265,6 +265,7 @@ static size_t list_ranges(const struct tm_cutter *cutter, struct tm_unit *unit,
     for (size_t i = 0; i < unit->num_tiles; i++) {
         ranges[count] = range_of(cutter, &unit->tiles[i], column);
         ranges[count].tile = (uint32_t)i;
+        unit->places[i * cutter->plan->width + column] = 0; /* if none */
         if (ranges[count].begin == ranges[count].end)
             continue;
         if (count > 0 && compare_ranges(&ranges[count - 1], &ranges[count]) > 0)

@@ -6,7 +6,7 @@ unit_tests =
 if HAVE_CMOCKA
 unit_tests += tests/unit/test_sum tests/unit/test_drift \
 	tests/unit/test_engine \
-	tests/unit/test_json tests/unit/test_unit \
+	tests/unit/test_json tests/unit/test_unit tests/unit/test_unit_coded \
 	tests/unit/test_vector tests/unit/test_vector_files \
 	tests/unit/test_planes tests/unit/test_chunk
 tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
@@ -25,8 +25,12 @@ tests_unit_test_planes_LDADD = $(UNIT_LIBS)
 tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 	tests/unit/planes_reference.h tests/unit/unit.h
 tests_unit_test_chunk_LDADD = $(UNIT_LIBS)
-tests_unit_test_unit_SOURCES = tests/unit/test_unit.c tests/unit/unit.h
+tests_unit_test_unit_SOURCES = tests/unit/test_unit.c \
+	tests/unit/unit_sample.h tests/unit/unit.h
 tests_unit_test_unit_LDADD = libtaumerge.a $(UNIT_LIBS)
+tests_unit_test_unit_coded_SOURCES = tests/unit/test_unit_coded.c \
+	tests/unit/unit_sample.h tests/unit/unit.h
+tests_unit_test_unit_coded_LDADD = libtaumerge.a $(UNIT_LIBS)
 tests_unit_test_vector_SOURCES = tests/unit/test_vector.c tests/unit/unit.h
 tests_unit_test_vector_LDADD = $(UNIT_LIBS)
 tests_unit_test_vector_files_SOURCES = tests/unit/test_vector_files.c \

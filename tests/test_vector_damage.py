@@ -14,7 +14,15 @@ import program
 import vector_decoder
 import vectors
 from checkpoints import raw
-from program import DATA, NO_INPUT, SANITIZED, assert_refused, run, scaled
+from program import (
+    DATA,
+    NO_INPUT,
+    SANITIZED,
+    USAGE,
+    assert_refused,
+    run,
+    scaled,
+)
 from vectors import Shard, apply, assert_same_tree, diff, reseal
 
 LIMITS = None if SANITIZED else {"AS": 2 << 30}
@@ -215,10 +223,9 @@ def test_files_that_are_not_there(small_pair, tmp_path, which, how):
         file.touch()
     # A merge needs no side files; without its manifest it is no vector.
     but = ["merge"] if which == "config.json" else []
-    assert_all_refuse(
-        small_pair, vector, tmp_path / "out", [vector.name], but,
-        {DATA, NO_INPUT},
-    )  # fmt: skip
+    status = {DATA, NO_INPUT, *([USAGE] if which == "vector.json" else [])}
+    out = tmp_path / "out"
+    assert_all_refuse(small_pair, vector, out, [vector.name], but, status)
     for name in but:
         assert_harmless(small_pair, vector, tmp_path / "out", [name])
 
@@ -559,7 +566,7 @@ def header_one_less(shard):
     set_header(shard, header)
 
 
-@lie("header-larger-tensor")
+@lie("header-larger-tensor", but=["verify"])
 def header_larger_tensor(shard):
     header = header_of(shard)
     entry = max(header, key=lambda n: header[n].get("data_offsets", [0, 0])[1])

@@ -39,10 +39,11 @@ static void check_options(const struct tm_options *options, unsigned command)
     FUZZ_REQUIRE(!options->recipe.has_dtype ||
                  tm_dtype_is_float(options->recipe.dtype));
     FUZZ_REQUIRE(options->out == NULL || options->out[0] != '\0');
-    if (command != TM_FOR_MERGE && command != TM_FOR_PLAN) {
-        FUZZ_REQUIRE(options->recipe.base == NULL && options->out == NULL);
+    FUZZ_REQUIRE(settings->codec <= TM_CODEC_ZSTD);
+    if (command == TM_FOR_VERIFY || command == TM_FOR_INSPECT)
+        FUZZ_REQUIRE(options->out == NULL);
+    if (command != TM_FOR_MERGE && command != TM_FOR_PLAN)
         FUZZ_REQUIRE(options->recipe.num_vectors == 0);
-    }
 }
 
 static void parse(int argc, char **argv, unsigned command)

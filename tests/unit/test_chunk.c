@@ -497,7 +497,6 @@ static void test_choice(void **state)
         {TM_BF16, SPARSE, TM_ZSTD, TM_SOLO, TM_ZSTD},
         {TM_BF16, ROWS, TM_ZSTD, TM_SOLO, TM_ZSTD},
         {TM_BF16, UNRELATED, TM_SOLO, TM_SOLO, TM_SOLO},
-        {TM_BF16, ZERO, TM_SOLO, TM_SOLO, TM_SOLO},
         {TM_BF16, RANDOM, TM_RAW, TM_RAW, TM_RAW},
         {TM_BF16, OWN_ROWS, TM_SOLO, TM_SOLO, TM_SOLO},
         {TM_F16, NEAR, TM_RANS, TM_SOLO, TM_ZSTD},

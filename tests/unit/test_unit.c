@@ -8,50 +8,11 @@
  * src/unit.h promises, and a merge that moves bytes just as the units say must
  * make the same shards under all limits as one that knows no units.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/unit_sample.h"
 
-#include "io/checked.h"
-#include "src/unit.h"
-
-#define MAX_SHARDS  3
-#define MAX_TENSORS 64
-#define MAX_WIDTH   5
-#define MAX_FILES   (2 * MAX_WIDTH)
-#define POISON      0xa5
+#define POISON 0xa5
 
 /* --- random plans --------------------------------------------------------*/
-
-static uint64_t seed;
-
-static uint64_t next_random(void)
-{
-    uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static uint64_t below(uint64_t n)
-{
-    return next_random() % n;
-}
-
-static bool one_in(uint64_t n)
-{
-    return below(n) == 0;
-}
-
-/* A plan and the memory that it points to. */
-struct sample {
-    struct tm_plan plan;
-    struct tm_plan_shard shards[MAX_SHARDS];
-    struct tm_plan_tensor tensors[MAX_TENSORS];
-    struct tm_source sources[MAX_TENSORS * MAX_WIDTH];
-    uint64_t file_sizes[MAX_FILES];
-    size_t num_files;
-    bool shares_files; /* two sources of a tensor may be in one file */
-};
 
 static uint64_t random_elements(void)
 {
@@ -69,7 +30,7 @@ static uint64_t random_elements(void)
     }
 }
 
-static void make_tensor(struct tm_plan_tensor *tensor)
+static void make_any(struct tm_plan_tensor *tensor)
 {
     static const uint8_t operations[] = {TM_SUM, TM_SUM, TM_TAKE, TM_COPY};
 
@@ -90,71 +51,6 @@ static void make_tensor(struct tm_plan_tensor *tensor)
     }
 }
 
-static void make_shard(struct sample *s, size_t number)
-{
-    struct tm_plan_shard *shard = &s->shards[number];
-    const size_t room = MAX_TENSORS / MAX_SHARDS;
-    uint64_t end;
-
-    *shard = (struct tm_plan_shard){
-        .name = "shard",
-        .data_start = one_in(3) ? 8 + below(9000) : (1 + below(3)) * TM_BLOCK,
-        .first = s->plan.num_tensors,
-        .count = one_in(8) ? below(2) : below(room + 1),
-    };
-    end = shard->data_start;
-    for (size_t i = 0; i < shard->count; i++) {
-        struct tm_plan_tensor *tensor = &s->tensors[shard->first + i];
-
-        make_tensor(tensor);
-        tensor->shard = (uint32_t)number;
-        tensor->offset = end;
-        end += tensor->bytes;
-    }
-    shard->size = end;
-    s->plan.num_tensors += shard->count;
-}
-
-static uint64_t source_size(const struct tm_plan_tensor *tensor,
-                            const struct tm_source *source)
-{
-    return tm_plan_unit(tensor, (enum tm_dtype)source->dtype);
-}
-
-/* Places the tensors of one source in two files, in any order. */
-static void place_source(struct sample *s, size_t column, bool at_random)
-{
-    const size_t count = s->plan.num_tensors, width = s->plan.width;
-    const uint32_t file = (uint32_t)s->num_files;
-    size_t order[MAX_TENSORS];
-
-    s->num_files += 2;
-    for (size_t i = 0; i < 2; i++)
-        s->file_sizes[file + i] = 8 + below(2 * TM_BLOCK);
-    for (size_t i = 0; i < count; i++) {
-        const size_t j = at_random ? below(i + 1) : i;
-
-        order[i] = order[j];
-        order[j] = i;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const struct tm_plan_tensor *tensor = &s->tensors[order[i]];
-        struct tm_source *source = &s->sources[order[i] * width + column];
-
-        source->dtype = tensor->dtype;
-        if (tensor->operation == TM_SUM ||
-            (tensor->operation == TM_TAKE && column == 0))
-            source->dtype = (uint8_t)below(TM_NUM_FLOATS);
-        source->file = file + (i < count / 2 ? 0 : 1);
-        source->offset = s->file_sizes[source->file];
-        /* A base that is shorter has more in its file that is not used. */
-        s->file_sizes[source->file] +=
-            tm_plan_count(tensor) * source_size(tensor, source);
-        if (column > 0 && one_in(8))
-            source->file = TM_NO_FILE;
-    }
-}
-
 /* A checkpoint that is named twice. */
 static void repeat_source(struct sample *s, size_t column)
 {
@@ -168,31 +64,20 @@ static void repeat_source(struct sample *s, size_t column)
 
 static void make_sample(struct sample *s, uint64_t number)
 {
-    seed = number;
-    *s = (struct sample){.plan = {.num_shards = 1 + below(MAX_SHARDS),
-                                  .width = 1 + below(MAX_WIDTH)}};
-    s->plan.shards = s->shards;
-    s->plan.tensors = s->tensors;
-    s->plan.sources = s->sources;
-    for (size_t i = 0; i < s->plan.num_shards; i++)
-        make_shard(s, i);
+    const size_t room = MAX_TENSORS / MAX_SHARDS;
+    size_t shards;
+
+    begin_sample(s, number);
+    shards = 1 + below(MAX_SHARDS);
+    s->plan.width = 1 + below(MAX_WIDTH);
+    for (size_t i = 0; i < shards; i++)
+        add_shard(s, one_in(3) ? 8 + below(9000) : (1 + below(3)) * TM_BLOCK,
+                  one_in(8) ? below(2) : below(room + 1), make_any);
     for (size_t i = 0; i < s->plan.width; i++)
         if (i > 0 && one_in(5))
             repeat_source(s, i);
         else
             place_source(s, i, !one_in(3));
-}
-
-static struct tm_unit_limits ample(const struct sample *s, uint64_t blocks)
-{
-    const size_t tiles = MAX_TENSORS + 1;
-
-    return (struct tm_unit_limits){
-        .span = blocks * TM_BLOCK,
-        .slot_bytes = UINT64_MAX,
-        .tiles = tiles,
-        .reads = tiles * s->plan.width,
-    };
 }
 
 /* --- a merge without files -----------------------------------------------*/
@@ -219,7 +104,7 @@ static void combine(const struct sample *s, size_t number,
                     const unsigned char *const *element, unsigned char *out)
 {
     const struct tm_plan_tensor *tensor = &s->tensors[number];
-    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const uint64_t size = output_size(tensor);
     uint64_t z = 1;
 
     for (size_t i = 0; i < s->plan.width; i++) {
@@ -240,7 +125,7 @@ static void merge_tensor(const struct sample *s, size_t number,
 {
     const struct tm_plan_tensor *tensor = &s->tensors[number];
     const struct tm_source *sources = tm_plan_sources(&s->plan, number);
-    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const uint64_t size = output_size(tensor);
 
     for (uint64_t e = 0; e < tensor->bytes / size; e++) {
         const unsigned char *element[MAX_WIDTH] = {NULL};
@@ -259,14 +144,6 @@ static void merge_tensor(const struct sample *s, size_t number,
         }
         combine(s, number, element, shard + tensor->offset + e * size);
     }
-}
-
-static unsigned char *allocate(uint64_t size)
-{
-    unsigned char *memory = malloc(size > 0 ? size : 1);
-
-    assert_true(memory != NULL);
-    return memory;
 }
 
 /* The shard as it has to be. */
@@ -302,7 +179,7 @@ static void run_tile(const struct sample *s, const struct tm_unit *unit,
     const struct tm_tile *tile = &unit->tiles[number];
     const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
     const struct tm_source *sources = tm_plan_sources(&s->plan, tile->tensor);
-    const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
+    const uint64_t size = output_size(tensor);
 
     for (uint64_t e = 0; e < tile->count; e++) {
         const unsigned char *element[MAX_WIDTH] = {NULL};
@@ -323,6 +200,25 @@ struct made {
     unsigned char *shards[MAX_SHARDS];
     unsigned char block[TM_BLOCK]; /* that the next unit goes on with */
 };
+
+static void begin_made(const struct sample *s, struct made *made)
+{
+    for (size_t i = 0; i < s->plan.num_shards; i++)
+        made->shards[i] = allocate(s->shards[i].size);
+}
+
+/* Compares the shards that were made, if all of each was. */
+static void end_made(const struct sample *s, struct made *made, bool is_whole)
+{
+    for (size_t i = 0; i < s->plan.num_shards; i++) {
+        unsigned char *expected = is_whole ? merge_shard(s, i) : NULL;
+
+        if (is_whole)
+            assert_memory_equal(made->shards[i], expected, s->shards[i].size);
+        free(expected);
+        free(made->shards[i]);
+    }
+}
 
 /* Writes whole blocks, as the ordered stage does (src/hash.c). */
 static void write_unit(const struct sample *s, const struct tm_unit *unit,
@@ -356,237 +252,25 @@ static void run_unit(const struct sample *s, const struct tm_unit *unit,
     free(slot);
 }
 
-/* --- what a unit promises ------------------------------------------------*/
-
-/* Cutting, so far. */
-struct progress {
-    size_t shard;
-    uint64_t position;
-    uint64_t owned[MAX_TENSORS]; /* elements that had their owner */
-    struct made made;
-};
-
-static void check_span(const struct sample *s, const struct tm_unit *unit,
-                       const struct tm_unit_limits *limits, struct progress *p)
-{
-    while (p->shard < unit->shard) {
-        assert_int_equal(p->position, s->shards[p->shard].size);
-        p->shard++;
-        p->position = 0;
-    }
-    assert_int_equal(unit->shard, p->shard);
-    assert_int_equal(unit->begin, p->position);
-    assert_int_equal(unit->output, unit->begin % TM_BLOCK);
-    assert_true(unit->end > unit->begin);
-    assert_true(unit->end - unit->begin <= limits->span);
-    assert_true(unit->end <= s->shards[unit->shard].size);
-    assert_true(unit->num_tiles > 0 && unit->num_tiles <= limits->tiles);
-    assert_true(unit->num_reads <= limits->reads);
-    assert_true(unit->slot_bytes <= limits->slot_bytes);
-    p->position = unit->end;
-}
-
-/* The header's tile is alone in its unit, and needs no reads. */
-static bool check_header(const struct sample *s, const struct tm_unit *unit)
-{
-    const struct tm_tile *tile = &unit->tiles[0];
-
-    if (unit->begin >= s->shards[unit->shard].data_start)
-        return false;
-    assert_int_equal(unit->num_tiles, 1);
-    assert_int_equal(unit->num_reads, 0);
-    assert_true(tile->tensor == TM_HEADER_TILE);
-    assert_int_equal(tile->first, unit->begin);
-    assert_int_equal(tile->count, unit->end - unit->begin);
-    assert_true(unit->end <= s->shards[unit->shard].data_start);
-    return true;
-}
-
-/* The tiles cover the span in order; each element is owned by one unit. */
-static void check_tiles(const struct sample *s, const struct tm_unit *unit,
-                        struct progress *p)
-{
-    uint64_t covered = unit->begin;
-
-    for (size_t i = 0; i < unit->num_tiles; i++) {
-        const struct tm_tile *tile = &unit->tiles[i];
-        const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
-        const uint64_t size =
-            tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
-        const uint64_t begin = tensor->offset + tile->first * size;
-        const uint64_t end = begin + tile->count * size;
-
-        assert_true(tile->tensor < s->plan.num_tensors);
-        assert_true(tile->count > 0);
-        assert_true(end <= tensor->offset + tensor->bytes);
-        assert_int_equal(begin, covered);
-        assert_int_equal(p->owned[tile->tensor], tile->first);
-        p->owned[tile->tensor] = tile->first + tile->count;
-        covered = end;
-    }
-    assert_int_equal(covered, unit->end);
-}
-
-/* Blocks of the slot that the output span lies in. */
-static uint64_t output_blocks(const struct tm_unit *unit)
-{
-    const uint64_t bytes = unit->output + (unit->end - unit->begin);
-
-    return (bytes + TM_BLOCK - 1) / TM_BLOCK;
-}
-
-/* Reads are whole blocks, one behind the other, and end with the slot. */
-static void check_reads(const struct sample *s, const struct tm_unit *unit)
-{
-    uint64_t end = output_blocks(unit) * TM_BLOCK;
-
-    for (size_t i = 0; i < unit->num_reads; i++) {
-        const struct tm_read *read = &unit->reads[i];
-
-        assert_int_equal(read->offset % TM_BLOCK, 0);
-        assert_int_equal(read->len % TM_BLOCK, 0);
-        assert_true(read->need > 0 && read->need <= read->len);
-        assert_true(read->need > read->len - TM_BLOCK);
-        assert_int_equal(read->place, end);
-        assert_true(read->file < s->num_files);
-        assert_true(read->offset + read->need <= s->file_sizes[read->file]);
-        assert_true(read->tensor < s->plan.num_tensors);
-        end += read->len;
-        /* No block is read twice for one source. */
-        for (size_t j = 0; j < i && !s->shares_files; j++)
-            assert_true(unit->reads[j].file != read->file ||
-                        unit->reads[j].offset + unit->reads[j].len <
-                            read->offset);
-    }
-    assert_int_equal(end, unit->slot_bytes);
-}
-
-static const struct tm_read *find_read(const struct tm_unit *unit,
-                                       uint64_t place)
-{
-    for (size_t i = 0; i < unit->num_reads; i++)
-        if (place >= unit->reads[i].place &&
-            place < unit->reads[i].place + unit->reads[i].len)
-            return &unit->reads[i];
-    fail_msg("no read covers place %llu\n", (unsigned long long)place);
-    return NULL;
-}
-
-/* Notes the blocks of the slot that `bytes` from `place` on lie in. */
-static void note_blocks(unsigned char *used, uint64_t place, uint64_t bytes)
-{
-    const uint64_t last = (place + bytes - 1) / TM_BLOCK;
-
-    for (uint64_t block = place / TM_BLOCK; block <= last; block++)
-        used[block] = 1;
-}
-
 /*
- * The bytes of each tile are read, and lie where `places` says. No block is
- * read that no tile needs.
- */
-static void check_places(const struct sample *s, const struct tm_unit *unit)
-{
-    const uint64_t blocks = unit->slot_bytes / TM_BLOCK;
-    unsigned char *used = allocate(blocks);
-
-    memset(used, 0, blocks);
-    note_blocks(used, unit->output, unit->end - unit->begin);
-    for (size_t i = 0; i < unit->num_tiles * s->plan.width; i++) {
-        const struct tm_tile *tile = &unit->tiles[i / s->plan.width];
-        const struct tm_source *source =
-            &tm_plan_sources(&s->plan, tile->tensor)[i % s->plan.width];
-        const uint64_t size = source_size(&s->tensors[tile->tensor], source);
-        const uint64_t bytes =
-            size * tm_tile_count(&s->plan, tile, i % s->plan.width);
-        const struct tm_read *read;
-        uint64_t skipped;
-
-        if (source->file == TM_NO_FILE || bytes == 0)
-            continue;
-        read = find_read(unit, unit->places[i]);
-        skipped = unit->places[i] - read->place;
-        assert_int_equal(read->file, source->file);
-        assert_int_equal(read->offset + skipped,
-                         source->offset + tile->first * size);
-        assert_true(skipped + bytes <= read->need);
-        note_blocks(used, unit->places[i], bytes);
-    }
-    assert_true(memchr(used, 0, blocks) == NULL);
-    free(used);
-}
-
-static void check_unit(const struct sample *s, const struct tm_unit *unit,
-                       const struct tm_unit_limits *limits, struct progress *p)
-{
-    check_span(s, unit, limits, p);
-    if (!check_header(s, unit)) {
-        check_tiles(s, unit, p);
-        check_reads(s, unit);
-        check_places(s, unit);
-    }
-    run_unit(s, unit, &p->made);
-}
-
-/* All shards are cut to their ends, and have the right bytes. */
-static void check_whole(const struct sample *s, struct progress *p)
-{
-    for (size_t t = 0; t < s->plan.num_tensors; t++) {
-        assert_int_equal(p->owned[t], tm_plan_count(&s->tensors[t]));
-    }
-    assert_int_equal(p->shard, s->plan.num_shards - 1);
-    assert_int_equal(p->position, s->shards[p->shard].size);
-    for (size_t i = 0; i < s->plan.num_shards; i++) {
-        unsigned char *expected = merge_shard(s, i);
-
-        assert_memory_equal(p->made.shards[i], expected, s->shards[i].size);
-        free(expected);
-    }
-}
-
-/* What cutting a whole plan has needed. */
-struct need {
-    uint64_t units;
-    uint64_t slot_bytes;
-    size_t tiles;
-    size_t reads;
-};
-
-/*
- * Cuts the plan and checks all of it. Where the limits are too small, says so
- * in *refused: then only the units before that are checked.
+ * Cuts the plan, checks and makes all of it. Where the limits are too small,
+ * says so in *refused: then only the units before that are checked.
  */
 static struct need cut(const struct sample *s,
                        const struct tm_unit_limits *limits, bool *refused)
 {
-    struct progress progress = {.shard = 0};
-    struct need need = {.units = 0};
-    struct tm_cutter cutter;
-    struct tm_unit unit;
+    struct walk walk;
+    struct made made;
     enum tm_cut result;
 
-    assert_true(tm_cutter_init(&cutter, &s->plan, limits));
-    assert_true(tm_unit_init(&unit, &s->plan, limits));
-    for (size_t i = 0; i < s->plan.num_shards; i++)
-        progress.made.shards[i] = allocate(s->shards[i].size);
-    while ((result = tm_cutter_next(&cutter, limits, &unit)) == TM_CUT_UNIT) {
-        check_unit(s, &unit, limits, &progress);
-        need.units++;
-        if (need.slot_bytes < unit.slot_bytes)
-            need.slot_bytes = unit.slot_bytes;
-        if (need.tiles < unit.num_tiles)
-            need.tiles = unit.num_tiles;
-        if (need.reads < unit.num_reads)
-            need.reads = unit.num_reads;
-    }
+    begin_made(s, &made);
+    begin_walk(&walk, s, limits);
+    while ((result = next_unit(&walk, limits)) == TM_CUT_UNIT)
+        run_unit(s, &walk.unit, &made);
     *refused = result == TM_CUT_SLOT;
-    if (result == TM_CUT_END)
-        check_whole(s, &progress);
-    for (size_t i = 0; i < s->plan.num_shards; i++)
-        free(progress.made.shards[i]);
-    tm_unit_free(&unit);
-    tm_cutter_free(&cutter);
-    return need;
+    end_made(s, &made, result == TM_CUT_END);
+    end_walk(&walk);
+    return walk.need;
 }
 
 /* --- tests ---------------------------------------------------------------*/
@@ -613,7 +297,7 @@ static void test_spans(void **state)
     }
 }
 
-/* What the plan was found to need is enough, and no less is. */
+/* What cutting the plan was found to need is enough, and no less is. */
 static void test_least_limits(void **state)
 {
     (void)state;
@@ -674,35 +358,72 @@ static void test_refusal_says_what_fits(void **state)
     (void)state;
     for (uint64_t number = 0; number < SAMPLES; number++) {
         struct tm_unit_limits limits;
-        struct progress progress = {.shard = 0};
-        struct tm_cutter cutter;
-        struct tm_unit unit;
+        struct walk walk;
+        struct made made;
         enum tm_cut result;
 
         make_sample(&sample, number);
         limits = ample(&sample, 16);
-        assert_true(tm_cutter_init(&cutter, &sample.plan, &limits));
-        assert_true(tm_unit_init(&unit, &sample.plan, &limits));
-        for (size_t i = 0; i < sample.plan.num_shards; i++)
-            progress.made.shards[i] = allocate(sample.shards[i].size);
+        begin_walk(&walk, &sample, &limits);
+        begin_made(&sample, &made);
         limits.slot_bytes = TM_BLOCK;
-        while ((result = tm_cutter_next(&cutter, &limits, &unit)) !=
-               TM_CUT_END) {
+        while ((result = next_unit(&walk, &limits)) != TM_CUT_END) {
             if (result == TM_CUT_SLOT) {
-                assert_true(unit.slot_bytes > limits.slot_bytes);
-                limits.slot_bytes = unit.slot_bytes;
-                result = tm_cutter_next(&cutter, &limits, &unit);
-                assert_int_equal(result, TM_CUT_UNIT);
-                assert_int_equal(unit.slot_bytes, limits.slot_bytes);
+                assert_true(walk.unit.slot_bytes > limits.slot_bytes);
+                limits.slot_bytes = walk.unit.slot_bytes;
+                assert_int_equal(next_unit(&walk, &limits), TM_CUT_UNIT);
+                assert_int_equal(walk.unit.slot_bytes, limits.slot_bytes);
             }
-            check_unit(&sample, &unit, &limits, &progress);
+            run_unit(&sample, &walk.unit, &made);
         }
-        check_whole(&sample, &progress);
-        for (size_t i = 0; i < sample.plan.num_shards; i++)
-            free(progress.made.shards[i]);
-        tm_unit_free(&unit);
-        tm_cutter_free(&cutter);
+        end_made(&sample, &made, true);
+        end_walk(&walk);
     }
+}
+
+static void make_large(struct tm_plan_tensor *tensor)
+{
+    *tensor = (struct tm_plan_tensor){
+        .name = "tensor",
+        .operation = TM_SUM,
+        .dtype = TM_F32,
+        .elements = 128 * TM_BLOCK / 4,
+        .bytes = 128 * TM_BLOCK,
+    };
+}
+
+/* Where the span does not fit, half of it is tried, and so on to a block. */
+static void test_small_slots_halve_the_span(void **state)
+{
+    (void)state;
+    begin_sample(&sample, 9);
+    sample.plan.width = 2;
+    add_shard(&sample, TM_BLOCK, 1, make_large);
+    for (size_t i = 0; i < 2; i++)
+        sample.sources[i] = (struct tm_source){
+            .offset = 1000, .file = add_files(&sample), .dtype = TM_F32};
+    for (size_t i = 0; i < 2; i++)
+        sample.file_sizes[sample.sources[i].file] = 1000 + 128 * TM_BLOCK;
+    for (uint64_t blocks = 64; blocks >= 1; blocks /= 2) {
+        struct tm_unit_limits limits = ample(&sample, 64);
+        bool refused;
+
+        limits.slot_bytes = (blocks + 2 * (blocks + 1)) * TM_BLOCK;
+        assert_int_equal(cut(&sample, &limits, &refused).units,
+                         1 + 128 / blocks);
+        assert_false(refused);
+    }
+}
+
+static void make_small(struct tm_plan_tensor *tensor)
+{
+    *tensor = (struct tm_plan_tensor){
+        .name = "tensor",
+        .operation = TM_SUM,
+        .dtype = TM_F32,
+        .elements = 101,
+        .bytes = 404,
+    };
 }
 
 /* Tensors that lie together in their file become one read of each source. */
@@ -713,25 +434,9 @@ static void test_small_tensors_are_joined(void **state)
     bool refused;
 
     (void)state;
-    sample = (struct sample){
-        .plan = {.num_shards = 1, .num_tensors = MAX_TENSORS, .width = 3}};
-    sample.plan.shards = sample.shards;
-    sample.plan.tensors = sample.tensors;
-    sample.plan.sources = sample.sources;
-    sample.shards[0] = (struct tm_plan_shard){
-        .data_start = TM_BLOCK, .size = TM_BLOCK, .count = MAX_TENSORS};
-    for (size_t t = 0; t < MAX_TENSORS; t++) {
-        sample.tensors[t] = (struct tm_plan_tensor){
-            .name = "tensor",
-            .operation = TM_SUM,
-            .dtype = TM_F32,
-            .elements = 101,
-            .bytes = 404,
-            .offset = sample.shards[0].size,
-        };
-        sample.shards[0].size += 404;
-    }
-    seed = 7;
+    begin_sample(&sample, 7);
+    sample.plan.width = 3;
+    add_shard(&sample, TM_BLOCK, MAX_TENSORS, make_small);
     for (size_t i = 0; i < 3; i++)
         place_source(&sample, i, true);
     for (size_t t = 0; t < MAX_TENSORS; t++)
@@ -755,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_least_limits),
         cmocka_unit_test(test_random_limits),
         cmocka_unit_test(test_refusal_says_what_fits),
+        cmocka_unit_test(test_small_slots_halve_the_span),
         cmocka_unit_test(test_small_tensors_are_joined),
     };
 

@@ -9,9 +9,10 @@ libkernels_a_SOURCES = \
 	kernels/drift_portable.c kernels/drift_template.h \
 	kernels/dtype.c kernels/dtype.h \
 	kernels/planes.c kernels/planes.h kernels/planes_template.h \
-	kernels/rans.c kernels/rans.h \
+	kernels/rans.c kernels/rans.h kernels/rans_avx2.c \
 	kernels/rans_avx512.c kernels/rans_choice.c kernels/rans_choice.h \
-	kernels/rans_kernels.h kernels/rans_portable.c \
+	kernels/rans_kernels.h kernels/rans_neon.c kernels/rans_portable.c \
+	kernels/rans_shuffles.c kernels/rans_shuffles.h \
 	kernels/rans_tables.c kernels/rans_tables.h \
 	kernels/sum.c kernels/sum.h \
 	kernels/sum_avx2.c kernels/sum_avx512.c \

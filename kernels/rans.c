@@ -23,7 +23,7 @@
 #define MAX_TABLES (TM_RANS_CONTEXTS * (7 + TM_RANS_MASSES * 11) / 8 + 1)
 
 /* Three words of the stream for each word, of 2 bytes. */
-#define MAX_STREAM (6 * TM_CHUNK_WORDS)
+#define MAX_STREAM (6 * TM_CHUNK_WORDS + TM_RANS_SLACK)
 
 /* See count_group(). */
 struct tm_rans_turns {
@@ -33,6 +33,7 @@ struct tm_rans_turns {
 struct tm_rans {
     const struct tm_rans_kernels *kernels;
     struct tm_rans_alphabet narrow, wide;
+    _Alignas(16) struct tm_rans_shuffles shuffles;
     struct tm_rans_costs costs;
     struct tm_rans_choice choice;
     tm_rans_counts counts[2]; /* after other groups, after zeros */
@@ -56,6 +57,7 @@ struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *with)
     rans->kernels = with;
     tm_rans_alphabet_init(&rans->narrow, 16, 5, 3);
     tm_rans_alphabet_init(&rans->wide, 32, 3, 2);
+    tm_rans_shuffles_init(&rans->shuffles);
     tm_rans_costs_init(&rans->costs);
     return rans;
 }
@@ -63,7 +65,13 @@ struct tm_rans *tm_rans_new_with(const struct tm_rans_kernels *with)
 static const struct tm_rans_kernels *kernels_of(enum tm_isa isa)
 {
     switch (isa) {
+#if defined(__aarch64__)
+    case TM_ISA_NEON:
+        return &tm_rans_neon;
+#endif
 #if defined(__x86_64__)
+    case TM_ISA_AVX2:
+        return &tm_rans_avx2;
     case TM_ISA_AVX512:
         return tm_rans_avx512_fastest();
 #endif
@@ -246,6 +254,7 @@ size_t tm_rans_encode(struct tm_rans *rans, enum tm_rans_kind kind,
         .index = rans->index,
         .flags = rans->flags,
         .entries = &rans->entries,
+        .shuffles = &rans->shuffles,
     };
     size_t tables, stream, zeros;
 
@@ -329,6 +338,7 @@ bool tm_rans_decode(struct tm_rans *rans, enum tm_rans_kind kind,
         .base = base,
         .tuned = tuned,
         .slots = &rans->slots,
+        .shuffles = &rans->shuffles,
     };
     size_t tables;
 

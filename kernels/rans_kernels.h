@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "kernels/rans.h"
+#include "kernels/rans_shuffles.h"
 #include "kernels/rans_tables.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -42,6 +43,7 @@ struct tm_rans_decoder {
     const unsigned char *base;
     unsigned char *tuned;
     const struct tm_rans_slots *slots;
+    const struct tm_rans_shuffles *shuffles;
     unsigned top, classes;
     bool has_zero;   /* there are zero contexts */
     bool after_zero; /* all tokens of the group before were 0 */
@@ -89,13 +91,17 @@ struct tm_rans_encoder {
     const uint16_t *index;
     const unsigned char *flags;
     const struct tm_rans_entries *entries;
+    const struct tm_rans_shuffles *shuffles;
     unsigned classes;
     bool has_zero;
 };
 
+/* Below what is written a vector's store may begin. */
+#define TM_RANS_SLACK 16
+
 /*
  * Encodes the pairs from number `pairs` - 1 down to 0. There is room for 3
- * words of the stream for each word.
+ * words of the stream for each word, and TM_RANS_SLACK bytes below.
  */
 typedef void tm_rans_encode_pairs(struct tm_rans_encoder *e, size_t pairs);
 

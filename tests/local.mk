@@ -8,7 +8,7 @@ unit_tests += tests/unit/test_sum tests/unit/test_drift \
 	tests/unit/test_engine \
 	tests/unit/test_json tests/unit/test_unit tests/unit/test_unit_coded \
 	tests/unit/test_vector tests/unit/test_vector_files \
-	tests/unit/test_planes tests/unit/test_chunk
+	tests/unit/test_planes tests/unit/test_rans tests/unit/test_chunk
 tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
 	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_sum_LDADD = $(UNIT_LIBS)
@@ -22,6 +22,9 @@ tests_unit_test_json_LDADD = $(UNIT_LIBS)
 tests_unit_test_planes_SOURCES = tests/unit/test_planes.c \
 	tests/unit/planes_reference.h tests/unit/unit.h
 tests_unit_test_planes_LDADD = $(UNIT_LIBS)
+tests_unit_test_rans_SOURCES = tests/unit/test_rans.c \
+	tests/unit/rans_reference.h tests/unit/unit.h
+tests_unit_test_rans_LDADD = $(UNIT_LIBS)
 tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 	tests/unit/planes_reference.h tests/unit/unit.h
 tests_unit_test_chunk_LDADD = $(UNIT_LIBS)

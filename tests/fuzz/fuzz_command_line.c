@@ -89,7 +89,8 @@ static int split(char *text, size_t size, char **argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const unsigned commands[] = {TM_FOR_MERGE, TM_FOR_PLAN,
+    static const unsigned commands[] = {TM_FOR_MERGE,  TM_FOR_PLAN,
+                                        TM_FOR_DIFF,   TM_FOR_APPLY,
                                         TM_FOR_VERIFY, TM_FOR_INSPECT};
     char *text = malloc(size + 2);
     char **argv = malloc((size + 4) * sizeof(*argv));

@@ -649,6 +649,17 @@ const char *tm_chunk_decode(struct tm_coder *coder,
     return blame(&c, decoded);
 }
 
+uint64_t tm_chunk_digest(const void *coded, size_t length, const void *words,
+                         size_t bytes)
+{
+    struct head head;
+
+    if (length == 0)
+        return XXH3_64bits(words, bytes);
+    memcpy(&head, coded, sizeof(head));
+    return head.words;
+}
+
 const char *tm_chunk_check(const void *coded, size_t length,
                            enum tm_coding *coding)
 {

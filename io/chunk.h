@@ -87,6 +87,13 @@ extern const char tm_other_base[];
 #define TM_OTHER_BASE tm_other_base
 
 /*
+ * XXH3-64 of the `bytes` of words that the `length` bytes at `coded` stand for:
+ * from the chunk's head, or of the words themselves where it has none.
+ */
+uint64_t tm_chunk_digest(const void *coded, size_t length, const void *words,
+                         size_t bytes);
+
+/*
  * The coding of a chunk and whether its bytes are those that were written,
  * without decoding. Returns NULL or why not.
  */

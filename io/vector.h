@@ -27,7 +27,7 @@
 #define TM_VECTOR_VERSION  1
 
 /* Bytes of a record, and of the part of an index before the records. */
-#define TM_RECORD_BYTES 56
+#define TM_RECORD_BYTES 60
 #define TM_INDEX_HEAD   32
 
 /* Bytes from a tensor's middle that its probe is made of, at most. */
@@ -45,7 +45,8 @@ struct tm_coded {
     uint64_t base_probe;
     struct tm_digest base_digest;
     struct tm_digest tuned_digest;
-    uint8_t state;     /* enum tm_vector_state */
+    unsigned char chunks_digest[4]; /* of the digests of its chunks' words */
+    uint8_t state;                  /* enum tm_vector_state */
     uint8_t base_code; /* of the base's type; 0 where it is alone */
 };
 

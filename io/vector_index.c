@@ -393,6 +393,7 @@ static enum tm_status take_record(const struct binding *b,
     };
     memcpy(coded->base_digest.bytes, bytes + 24, DIGEST_BYTES);
     memcpy(coded->tuned_digest.bytes, bytes + 40, DIGEST_BYTES);
+    memcpy(coded->chunks_digest, bytes + 56, sizeof(coded->chunks_digest));
     if (coded->state > TM_UNCHANGED)
         return tm_error(TM_BAD_DATA,
                         "%s: tensor '%s': has the state %u, which this version "
@@ -626,6 +627,7 @@ static void put_record(unsigned char *bytes, const struct tm_coded *coded)
     put(bytes + 16, coded->base_probe, 8);
     memcpy(bytes + 24, coded->base_digest.bytes, DIGEST_BYTES);
     memcpy(bytes + 40, coded->tuned_digest.bytes, DIGEST_BYTES);
+    memcpy(bytes + 56, coded->chunks_digest, sizeof(coded->chunks_digest));
 }
 
 /* Writes all that stands before the frame; returns where that begins. */

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The planes of zigzag(d), d the difference of `tuned` against `base`. */
+/* The planes of m(d), d the difference of `tuned` against `base`. */
 void tm_planes_difference(unsigned size, bool is_float, const void *base,
                           const void *tuned, size_t n, unsigned char *planes);
 

@@ -32,6 +32,28 @@ static inline WORD NAME(fold)(WORD d, WORD base, WORD floats)
     return (WORD)((d ^ flip) - flip);
 }
 
+/*
+ * |d| with its sign below it. Other than zigzag's, the low bits of a negative
+ * d are zero if those of d are: low planes stay empty where both tensors were
+ * once rounded to fewer bits. The least d, whose |d| has a bit too many, is
+ * what -0 would be.
+ */
+static inline WORD NAME(sign_low)(WORD d)
+{
+    const WORD sign = NAME(sign)(d);
+
+    return (WORD)((WORD)((d ^ sign) - sign) << 1) | (sign & 1);
+}
+
+static inline WORD NAME(sign_back)(WORD m)
+{
+    const WORD sign = (WORD) - (WORD)(m & 1);
+    const WORD size =
+        (WORD)(m >> 1) | (WORD)((WORD)(m == 1) << (WORD_BITS - 1));
+
+    return (WORD)((size ^ sign) - sign);
+}
+
 static inline WORD NAME(floats)(bool is_float)
 {
     return is_float ? (WORD) ~(WORD)0 : 0;
@@ -82,7 +104,7 @@ ALWAYS_INLINE void NAME(difference_block)(WORD floats, const char *base,
             (WORD)(NAME(order)(t[j], floats) - NAME(order)(b[j], floats));
         const WORD folded = NAME(fold)(d, b[j], floats);
 
-        t[j] = (WORD)(folded << 1) ^ NAME(sign)(folded);
+        t[j] = NAME(sign_low)(folded);
     }
     NAME(deal)(t, planes, n, count);
 }
@@ -96,8 +118,7 @@ ALWAYS_INLINE void NAME(restore_block)(WORD floats, const char *base,
     LOAD(b, base, count);
     NAME(gather)(planes, n, count, z);
     for (size_t j = 0; j < BLOCK; j++) {
-        const WORD folded = (WORD)(z[j] >> 1) ^ (WORD) - (WORD)(z[j] & 1);
-        const WORD d = NAME(fold)(folded, b[j], floats);
+        const WORD d = NAME(fold)(NAME(sign_back)(z[j]), b[j], floats);
 
         z[j] = NAME(order)((WORD)(NAME(order)(b[j], floats) + d), floats);
     }

@@ -50,6 +50,7 @@ struct need {
     size_t tiles;
     size_t requests;
     size_t pieces;
+    size_t checks;
     uint64_t units;
 };
 
@@ -89,6 +90,8 @@ static void note_unit(const struct tm_plan *plan, struct need *need,
         need->requests = requests;
     if (unit->num_pieces > need->pieces)
         need->pieces = unit->num_pieces;
+    if (unit->num_checks > need->checks)
+        need->checks = unit->num_checks;
 }
 
 /* Cuts the plan with spans of `span` bytes, whatever memory that takes. */
@@ -128,6 +131,7 @@ static uint64_t unit_memory(const struct tm_plan *plan, const struct need *need)
     return need->slot + tm_unit_memory(plan, &limits) +
            need->requests * sizeof(struct tm_transfer) +
            need->pieces * sizeof(struct tm_piece) +
+           need->checks * sizeof(uint64_t) +
            (plan->num_outputs + 1) * sizeof(struct tm_write);
 }
 
@@ -237,6 +241,7 @@ static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
     budget->tiles = need->tiles;
     budget->requests = need->requests;
     budget->pieces = need->pieces;
+    budget->checks = need->checks;
     budget->units = need->units;
 }
 

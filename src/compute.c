@@ -138,7 +138,7 @@ enum tm_status tm_compute(struct tm_pipeline *pipeline, struct tm_job *job,
     const struct tm_unit *unit = &job->unit;
     enum tm_status status = TM_OK;
 
-    job->num_pieces = 0;
+    job->num_pieces = job->num_checks = 0;
     for (size_t i = 0; i < plan->num_outputs; i++)
         tools->filled[i] = TM_BLOCK;
     for (size_t i = 0; i < unit->num_tiles && status == TM_OK; i++)

@@ -150,10 +150,33 @@ static bool same(const struct tm_digest *a, const struct tm_digest *b)
 }
 
 /*
+ * Adds the digests of the tile's decoded chunks to those of their tensors;
+ * *next is the first of them among the job's, in the order of sources.c.
+ */
+static void hash_chunks(struct tm_pipeline *p, struct tm_stream *stream,
+                        const struct tm_job *job, const struct tm_tile *tile,
+                        size_t *next)
+{
+    const struct tm_plan *plan = p->plan;
+    const struct tm_source *sources = tm_plan_sources(plan, tile->tensor);
+    const uint64_t step = tm_plan_chunk(&plan->tensors[tile->tensor]);
+
+    for (uint64_t done = 0; done < tile->count; done += step)
+        for (size_t i = 1; i < plan->width; i++) {
+            if (sources[i].file == TM_NO_FILE || !sources[i].is_coded ||
+                plan->coded[sources[i].offset].coded->state == TM_UNCHANGED)
+                continue;
+            tm_hasher_add(&stream->sources[i], &job->checks[(*next)++],
+                          sizeof(*job->checks));
+        }
+}
+
+/*
  * A tensor is complete: whether its base is the one that its coded inputs
  * were made against, and what was restored of one is what was stored.
  */
-static enum tm_status check_coded(struct tm_pipeline *p, size_t number)
+static enum tm_status check_coded(struct tm_pipeline *p,
+                                  struct tm_stream *stream, size_t number)
 {
     const struct tm_plan *plan = p->plan;
     const struct tm_plan_tensor *tensor = &plan->tensors[number];
@@ -162,10 +185,19 @@ static enum tm_status check_coded(struct tm_pipeline *p, size_t number)
 
     for (size_t i = 1; i < plan->width; i++) {
         const struct tm_coded_source *source;
+        struct tm_digest chunks;
 
         if (sources[i].file == TM_NO_FILE || !sources[i].is_coded)
             continue;
         source = &plan->coded[sources[i].offset];
+        finish(&stream->sources[i], &chunks);
+        if (source->coded->state != TM_UNCHANGED &&
+            memcmp(chunks.bytes, source->coded->chunks_digest,
+                   sizeof(source->coded->chunks_digest)) != 0)
+            return tm_error(TM_BAD_DATA,
+                            "%s: tensor '%s': its chunks are not those that "
+                            "were stored, or not in that order",
+                            source->vector, tensor->name);
         digests[i] = source->coded->tuned_digest;
         if (source->coded->state != TM_ALONE &&
             !same(&digests[0], &source->coded->base_digest))
@@ -203,7 +235,8 @@ static void complete_made(struct tm_pipeline *p, const struct tm_stream *stream,
 }
 
 static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
-                                const struct tm_job *job, size_t number)
+                                const struct tm_job *job, size_t number,
+                                size_t *next)
 {
     const struct tm_plan *plan = p->plan;
     const struct tm_tile *tile = &job->unit.tiles[number];
@@ -218,12 +251,14 @@ static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
         if (sources[c].file != TM_NO_FILE && !sources[c].is_coded &&
             (!is_copy || (c == 0 && plan->num_outputs > 0)))
             hash_input(p, stream, job, number, c);
+    if (plan->num_coded > 0)
+        hash_chunks(p, stream, job, tile, next);
     if (!is_last(plan, tile))
         return TM_OK;
     if (is_copy)
         copy_digests(p, tile->tensor);
     if (plan->num_coded > 0)
-        status = check_coded(p, tile->tensor);
+        status = check_coded(p, stream, tile->tensor);
     return status;
 }
 
@@ -256,6 +291,7 @@ enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
     const struct tm_unit *unit = &job->unit;
     const bool is_end = unit->end == plan->shards[unit->shard].size;
     enum tm_status status = TM_OK;
+    size_t next = 0;
 
     job->num_writes = 0;
     if (plan->has_manifest)
@@ -272,7 +308,7 @@ enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
 
         if (tile->tensor == TM_HEADER_TILE)
             continue;
-        status = hash_tile(pipeline, stream, job, i);
+        status = hash_tile(pipeline, stream, job, i, &next);
         if (is_last(plan, tile))
             complete_made(pipeline, stream, tile->tensor);
     }

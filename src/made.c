@@ -27,12 +27,13 @@ uint64_t tm_made_memory(const struct tm_plan *plan)
     for (size_t i = 0; i < plan->num_outputs; i++) {
         const struct tm_output *output = &plan->outputs[i];
 
-        bytes += output->num_shards *
-                     (sizeof(struct tm_made_shard) + TM_BLOCK + HASHER_BYTES) +
-                 output->num_records * (sizeof(struct tm_coded) +
-                                        sizeof(struct tm_vector_stats)) +
-                 output->num_chunks * sizeof(uint32_t) +
-                 TM_DRIFT_BINS * sizeof(uint64_t);
+        bytes +=
+            output->num_shards *
+                (sizeof(struct tm_made_shard) + TM_BLOCK + 2 * HASHER_BYTES) +
+            output->num_records *
+                (sizeof(struct tm_coded) + sizeof(struct tm_vector_stats)) +
+            output->num_chunks * sizeof(uint32_t) +
+            TM_DRIFT_BINS * sizeof(uint64_t);
     }
     return bytes;
 }
@@ -58,14 +59,15 @@ static void fill_records(struct tm_made *made)
             continue;
         /* No unit will come by. */
         coded->tuned_digest = nothing;
-        made->made.alone += !record->has_base;
+        memcpy(coded->chunks_digest, nothing.bytes,
+               sizeof(coded->chunks_digest));
         if (!record->has_base)
             continue;
         coded->base_digest = nothing;
         coded->base_probe = XXH3_64bits("", 0);
         coded->state = record->is_like_base ? TM_UNCHANGED : TM_DELTA;
-        made->made.same += record->is_like_base;
-        made->made.changed += !record->is_like_base;
+        if (record->is_like_base)
+            memset(coded->chunks_digest, 0, sizeof(coded->chunks_digest));
     }
 }
 
@@ -77,7 +79,8 @@ static bool init_shards(struct tm_made *made)
         struct tm_made_shard *shard = &made->shards[i];
 
         shard->block = calloc(1, TM_BLOCK);
-        if (shard->block == NULL || !tm_hasher_init(&shard->data))
+        if (shard->block == NULL || !tm_hasher_init(&shard->data) ||
+            !tm_hasher_init(&shard->chunks))
             return false;
     }
     return true;
@@ -114,6 +117,7 @@ void tm_made_free(struct tm_made *made)
     for (size_t i = 0; made->shards != NULL && i < made->output->num_shards;
          i++) {
         tm_hasher_free(&made->shards[i].data);
+        tm_hasher_free(&made->shards[i].chunks);
         free(made->shards[i].block);
     }
     free(made->shards);
@@ -122,6 +126,22 @@ void tm_made_free(struct tm_made *made)
     free(made->lengths);
     free(made->counts);
     *made = (struct tm_made){0};
+}
+
+struct tm_made_counts tm_made_count(const struct tm_made *made)
+{
+    struct tm_made_counts all = {0};
+
+    for (size_t i = 0; i < made->output->num_shards; i++)
+        for (int c = 0; c < TM_NUM_CODINGS; c++) {
+            const struct tm_made_counts *own = &made->shards[i].counts;
+
+            all.tuned_bytes[c] += own->tuned_bytes[c];
+            all.stored_bytes[c] += own->stored_bytes[c];
+        }
+    for (size_t i = 0; i < made->output->num_records; i++)
+        all.tensors[made->records[i].state]++;
+    return all;
 }
 
 /* --- headers -------------------------------------------------------------*/

@@ -32,9 +32,18 @@ struct tm_piece {
     size_t length;
     enum tm_coding coding;
     uint64_t words;
+    uint64_t digest; /* of the words */
     struct tm_drift drift;
 };
 
+/* Words and bytes in each coding: for the report. */
+struct tm_made_counts {
+    uint64_t tuned_bytes[TM_NUM_CODINGS];
+    uint64_t stored_bytes[TM_NUM_CODINGS];
+    size_t tensors[3]; /* by enum tm_vector_state; of all shards together */
+};
+
+/* One stream's: shards are made at the same time. */
 struct tm_made_shard {
     const char *path; /* of the file, for messages */
     struct tm_file file;
@@ -44,14 +53,9 @@ struct tm_made_shard {
     struct tm_hasher data; /* of what is behind the header */
     struct tm_digest header_digest;
     struct tm_digest data_digest;
-    uint64_t bytes; /* of the finished file */
-};
-
-/* Words and bytes in each coding: for the report. */
-struct tm_made_counts {
-    uint64_t tuned_bytes[TM_NUM_CODINGS];
-    uint64_t stored_bytes[TM_NUM_CODINGS];
-    size_t same, changed, alone; /* tensors */
+    uint64_t bytes;          /* of the finished file */
+    struct tm_hasher chunks; /* of the digests of a tensor's chunks so far */
+    struct tm_made_counts counts;
 };
 
 struct tm_made {
@@ -62,8 +66,10 @@ struct tm_made {
     struct tm_vector_stats *stats;
     uint32_t *lengths;
     uint64_t *counts; /* TM_DRIFT_BINS; under the run's lock */
-    struct tm_made_counts made;
 };
+
+/* The counts of all shards together. */
+struct tm_made_counts tm_made_count(const struct tm_made *made);
 
 /* Memory that tm_made_init takes for all of the plan's vectors. */
 uint64_t tm_made_memory(const struct tm_plan *plan);

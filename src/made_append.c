@@ -40,20 +40,29 @@ static void add_drift(struct tm_vector_stats *stats,
 /* Notes a chunk whose place is `position` in its shard. */
 static void note_piece(struct tm_made *made, size_t number,
                        const struct tm_piece *piece,
-                       const struct tm_made_shard *shard)
+                       struct tm_made_shard *shard)
 {
     const struct tm_output_record *record = &made->output->records[number];
     struct tm_coded *coded = &made->records[number];
     const enum tm_dtype dtype =
         (enum tm_dtype)made->plan->tensors[piece->tensor].dtype;
 
-    if (piece->chunk == 0)
+    if (piece->chunk == 0) {
         coded->offset = shard->position - shard->header_bytes;
+        tm_hasher_reset(&shard->chunks);
+    }
+    tm_hasher_add(&shard->chunks, &piece->digest, sizeof(piece->digest));
+    if (piece->chunk + 1 == record->count) {
+        const struct tm_digest chunks = tm_hasher_digest(&shard->chunks);
+
+        memcpy(coded->chunks_digest, chunks.bytes,
+               sizeof(coded->chunks_digest));
+    }
     coded->bytes += piece->length;
     made->lengths[record->first + piece->chunk] = (uint32_t)piece->length;
-    made->made.tuned_bytes[piece->coding] +=
+    shard->counts.tuned_bytes[piece->coding] +=
         piece->words * tm_word_bytes(dtype);
-    made->made.stored_bytes[piece->coding] += piece->length;
+    shard->counts.stored_bytes[piece->coding] += piece->length;
     add_drift(&made->stats[number], &piece->drift);
 }
 
@@ -127,18 +136,14 @@ void tm_made_complete(struct tm_made *made, size_t output, size_t number,
                               ? sources[output + 1]
                               : results->tensors[number];
     coded->state = TM_ALONE;
-    if (!record->has_base) {
-        made->made.alone++;
+    if (!record->has_base)
         return;
-    }
     coded->state = TM_DELTA;
     coded->base_digest = sources[0];
     coded->base_probe = probe;
     if (record->is_like_base && coded->bytes == 0) {
         coded->state = TM_UNCHANGED;
         coded->count = 0;
-        made->made.same++;
-    } else {
-        made->made.changed++;
+        memset(coded->chunks_digest, 0, sizeof(coded->chunks_digest));
     }
 }

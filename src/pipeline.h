@@ -47,6 +47,8 @@ struct tm_job {
     size_t pending;                /* of them */
     struct tm_piece *pieces;       /* what was encoded */
     size_t num_pieces;
+    uint64_t *checks; /* digests of the chunks that were decoded, in order */
+    size_t num_checks;
     struct tm_write *writes; /* filled in by the ordered stage */
     size_t num_writes;
     struct tm_stream *stream;

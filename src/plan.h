@@ -173,6 +173,7 @@ struct tm_budget {
     size_t tiles;       /* of one unit, at most */
     size_t requests;    /* of one unit, at most */
     size_t pieces;      /* chunks that are encoded of one unit, at most */
+    size_t checks;      /* and decoded */
     unsigned workers;
     uint64_t units; /* in all */
 };

@@ -142,7 +142,7 @@ static double percent(uint64_t part, uint64_t whole)
 /* A vector that was made: tensors, sizes, and the share of each coding. */
 static void tell_vector(const struct tm_made *made, const char *path)
 {
-    const struct tm_made_counts *c = &made->made;
+    const struct tm_made_counts c = tm_made_count(made);
     const uint64_t before = made->output->tuned_bytes;
     uint64_t after = 0;
     char from[TM_SIZE_TEXT], to[TM_SIZE_TEXT];
@@ -150,18 +150,19 @@ static void tell_vector(const struct tm_made *made, const char *path)
     for (size_t i = 0; i < made->output->num_shards; i++)
         after += made->shards[i].bytes;
     tm_info("%s: %zu tensors: %zu the same, %zu changed, %zu new", path,
-            made->output->num_records, c->same, c->changed, c->alone);
+            made->output->num_records, c.tensors[TM_UNCHANGED],
+            c.tensors[TM_DELTA], c.tensors[TM_ALONE]);
     tm_info("%s: %s stored in %s: %.1f %%", path, tm_size_text(before, from),
             tm_size_text(after, to), percent(after, before));
     for (int i = 0; i < TM_NUM_CODINGS; i++)
-        if (c->tuned_bytes[i] > 0)
+        if (c.tuned_bytes[i] > 0)
             tm_info("  %-5s %10s in %10s %6.1f %% of the bytes, %5.1f %% of "
                     "their size",
                     tm_coding_name((enum tm_coding)i),
-                    tm_size_text(c->tuned_bytes[i], from),
-                    tm_size_text(c->stored_bytes[i], to),
-                    percent(c->tuned_bytes[i], before),
-                    percent(c->stored_bytes[i], c->tuned_bytes[i]));
+                    tm_size_text(c.tuned_bytes[i], from),
+                    tm_size_text(c.stored_bytes[i], to),
+                    percent(c.tuned_bytes[i], before),
+                    percent(c.stored_bytes[i], c.tuned_bytes[i]));
 }
 
 /* What was moved, how fast, and what held it up. */
@@ -212,9 +213,8 @@ void tm_report_vectors(const struct tm_plan *plan,
         const char *name =
             tm_arena_copy(&arena, output->directory,
                           length > 0 ? length - 1 : 0); /* the slash */
-        const char *path = length > 0 && name != NULL
-                               ? tm_path_join(&arena, out, name)
-                               : out;
+        const char *path =
+            length > 0 && name != NULL ? tm_path_join(&arena, out, name) : out;
         struct list list = {0};
 
         for (const struct tm_side_file *file = output->side_files; file != NULL;

@@ -86,8 +86,10 @@ static enum tm_status make_jobs(struct run *run)
 
         job->transfers = calloc(budget->requests, sizeof(*job->transfers));
         job->pieces = calloc(budget->pieces + 1, sizeof(*job->pieces));
+        job->checks = calloc(budget->checks + 1, sizeof(*job->checks));
         job->writes = calloc(run->plan->num_outputs + 1, sizeof(*job->writes));
         if (job->transfers == NULL || job->pieces == NULL ||
+            job->checks == NULL ||
             job->writes == NULL ||
             !tm_unit_init(&job->unit, run->plan, &run->limits))
             return tm_no_memory();
@@ -131,6 +133,7 @@ static void release(struct run *run)
     for (size_t i = 0; i < run->plan->budget.slots && run->jobs; i++) {
         free(run->jobs[i].transfers);
         free(run->jobs[i].pieces);
+        free(run->jobs[i].checks);
         free(run->jobs[i].writes);
         tm_unit_free(&run->jobs[i].unit);
     }

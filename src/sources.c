@@ -129,7 +129,12 @@ static enum tm_status decode(struct tm_pipeline *p, struct tm_tools *tools,
     };
     const char *why = tm_chunk_decode(tools->coder, &chunk, bytes, length, out);
 
-    return why == NULL ? TM_OK : complain(p, part, column, why);
+    if (why != NULL)
+        return complain(p, part, column, why);
+    if (coded->state != TM_UNCHANGED)
+        part->job->checks[part->job->num_checks++] =
+            tm_chunk_digest(bytes, length, out, words * tm_word_bytes(dtype));
+    return TM_OK;
 }
 
 enum tm_status tm_sources_get(struct tm_pipeline *pipeline,

@@ -200,6 +200,15 @@ static int compare_ranges(const void *a, const void *b)
     return 0;
 }
 
+/* Chunks of a tile of a chunked plan. */
+static uint64_t tile_chunks(const struct tm_plan *plan,
+                            const struct tm_tile *tile)
+{
+    const uint64_t step = tm_plan_chunk(&plan->tensors[tile->tensor]);
+
+    return (tile->count + step - 1) / step;
+}
+
 /* Moves the cursor to the chunk `chunk` of the coded source `number`. */
 static uint64_t find_chunk(const struct tm_plan *plan, struct tm_cursor *cursor,
                            uint64_t number, uint64_t chunk)
@@ -263,7 +272,11 @@ static size_t list_ranges(const struct tm_cutter *cutter, struct tm_unit *unit,
     bool sorted = true;
 
     for (size_t i = 0; i < unit->num_tiles; i++) {
-        ranges[count] = range_of(cutter, &unit->tiles[i], column);
+        const struct tm_tile *tile = &unit->tiles[i];
+
+        if (tm_plan_sources(cutter->plan, tile->tensor)[column].is_coded)
+            unit->num_checks += tile_chunks(cutter->plan, tile);
+        ranges[count] = range_of(cutter, tile, column);
         ranges[count].tile = (uint32_t)i;
         unit->places[i * cutter->plan->width + column] = 0; /* if none */
         if (ranges[count].begin == ranges[count].end)
@@ -332,8 +345,7 @@ static void lay_out_area(const struct tm_plan *plan, struct tm_unit *unit,
     for (size_t i = 0; i < unit->num_tiles; i++) {
         const struct tm_tile *tile = &unit->tiles[i];
         const struct tm_plan_tensor *tensor = &plan->tensors[tile->tensor];
-        const uint64_t step = tm_plan_chunk(tensor);
-        const uint64_t chunks = (tile->count + step - 1) / step;
+        const uint64_t chunks = tile_chunks(plan, tile);
 
         if (plan->targets[tile->tensor * plan->num_outputs + output].shard ==
             TM_NO_TARGET)
@@ -355,6 +367,7 @@ static bool lay_out(const struct tm_cutter *cutter,
 
     unit->num_reads = 0;
     unit->num_pieces = 0;
+    unit->num_checks = 0;
     unit->input_bytes = 0;
     unit->output = unit->begin % TM_BLOCK;
     unit->slot_bytes =

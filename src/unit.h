@@ -63,6 +63,7 @@ struct tm_unit {
     uint64_t *places;
     uint64_t *areas;      /* places, one for each vector that is made */
     size_t num_pieces;    /* chunks that may be put into them, in all */
+    size_t num_checks;    /* chunks of inputs that are decoded */
     uint64_t slot_bytes;  /* used of the slot */
     uint64_t input_bytes; /* of the inputs, without what is read around them */
 };

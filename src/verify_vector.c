@@ -217,7 +217,6 @@ static int compare_blobs(const void *a, const void *b)
 static enum tm_status begin_walk(struct walk *walk, size_t number)
 {
     const struct tm_shard *tuned = &walk->vector->tuned.shards[number];
-    const struct tm_coded *coded = &walk->vector->coded[tuned->first];
 
     walk->lengths = walk->vector->shards[number].lengths;
     walk->count = tuned->count;
@@ -226,7 +225,7 @@ static enum tm_status begin_walk(struct walk *walk, size_t number)
     if (walk->blobs == NULL || walk->begun == NULL)
         return tm_no_memory();
     for (size_t i = 0; i < tuned->count; i++)
-        walk->blobs[i] = &coded[i];
+        walk->blobs[i] = &walk->vector->coded[tuned->first + i];
     qsort(walk->blobs, walk->count, sizeof(*walk->blobs), compare_blobs);
     enter(walk, 0);
     return TM_OK;

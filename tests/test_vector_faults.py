@@ -124,7 +124,7 @@ def test_short_transfers_and_interruptions(work):
 def test_bits_that_the_disk_flips_while_it_writes(work):
     """A vector whose bits flipped does not verify."""
     count, found = work.count("write"), 0
-    for k in range(1, count + 1, scaled(1, max(1, count // 3))):
+    for k in range(1, count + 1):
         result = work.run(f"op=write,k={k},flip=1")
         if result.status != 0:
             continue

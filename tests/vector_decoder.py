@@ -83,7 +83,8 @@ def read_chunk(chunk, base, words, code):
             d = vector_rans.decode(payload, base, code)
         else:
             z = planes(payload, words)
-            d = z >> 1 ^ -(z & 1)
+            least = (z == 1).astype(z.dtype) << top
+            d = np.where(z & 1, -(z >> 1 | least), z >> 1)
         words[:] = o(o(base) + np.where(base >> top & signed, -d, d))
     assert sum64 == hash64(words), "a chunk's words"
 
@@ -114,8 +115,8 @@ def read_shard(file, known):
     magic, T, C, size, H, Z = struct.unpack_from("<8sIIQII", index)
     assert magic == b"TMINDEX1", "the index's version"
     assert hash128(index[:-16]) == index[-16:].tobytes(), "the index's digest"
-    assert len(index) == 32 + 56 * T + 4 * C + Z + 16, "the index's length"
-    at = 32 + 56 * T
+    assert len(index) == 32 + 60 * T + 4 * C + Z + 16, "the index's length"
+    at = 32 + 60 * T
     lengths = iter(index[at : at + 4 * C].view("<u4").tolist())
     out = np.zeros(size, np.uint8)
     out[:H] = np.frombuffer(unzstd(index[-16 - Z : -16], H, 1 << 62), np.uint8)
@@ -124,8 +125,8 @@ def read_shard(file, known):
     nbytes = sum(words.nbytes for *_, words in names)
     assert H == 8 + int.from_bytes(out[:8], "little") == size - nbytes, "H"
     for i, (name, entry, code, words) in enumerate(names):
-        record = struct.unpack_from("<BB6sQQ16s16s", index, 32 + 56 * i)
-        state, kind, zeros, *of_base, digest = record
+        record = struct.unpack_from("<BB6sQQ16s16s4s", index, 32 + 60 * i)
+        state, kind, zeros, *of_base, digest, ordered = record
         blob = blobs[name]
         assert state <= 2 and zeros == bytes(6), f"{name}: state {state}"
         if state == 1:
@@ -135,13 +136,17 @@ def read_shard(file, known):
             base = find_base(known, kind, *of_base, code, len(words))
         if state == 2:
             words[:] = base
+        sums = b""
         for j in range(0, 0 if state == 2 else len(words), CHUNK):
             length = next(lengths)
             assert length <= len(blob), f"{name}: a chunk's length"
             chunk, blob = np.split(blob, [length])
             part = None if base is None else base[j : j + CHUNK]
             read_chunk(chunk, part, words[j : j + CHUNK], code)
+            sums += struct.pack("<Q", hash64(words[j : j + CHUNK]))
+        sums = bytes(4) if state == 2 else hash128(sums)[:4]
         assert not len(blob) and hash128(words) == digest, name
+        assert sums == ordered, f"{name}: its chunks' digests"
     assert not list(lengths), "chunks of no tensor"
     return out
 

@@ -17,7 +17,7 @@ import vector_decoder
 
 INDEX = "__taumerge__"
 HEAD = "<8sIIQII"
-RECORD = "<BB6sQQ16s16s"
+RECORD = "<BB6sQQ16s16s4s"
 DELTA, ALONE, SAME = range(3)
 RANS, ZSTD, SOLO, RAW = range(1, 5)
 
@@ -146,7 +146,7 @@ class Shard:
         self.magic, count, chunks, self.size, self.H, Z = struct.unpack_from(
             HEAD, index
         )
-        at = 32 + 56 * count
+        at = 32 + 60 * count
         self.frame = index[-16 - Z : -16]
         self.start = vector_decoder.unzstd(self.frame, self.H, 1 << 62)
         lengths = iter(struct.unpack_from(f"<{chunks}I", index, at))
@@ -156,7 +156,7 @@ class Shard:
         for i, (name, entry, code, words) in enumerate(
             vector_decoder.tensors(file)
         ):
-            record = struct.unpack_from(RECORD, index, 32 + 56 * i)
+            record = struct.unpack_from(RECORD, index, 32 + 60 * i)
             self.records[name] = list(record)
             count = -(-len(words) // vector_decoder.CHUNK)
             count = 0 if record[0] == SAME else count

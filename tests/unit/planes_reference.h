@@ -65,9 +65,12 @@ static inline wide reference_d(uint64_t base, uint64_t tuned, unsigned size,
     return d;
 }
 
-static inline uint64_t reference_zigzag(wide d)
+/* m of docs/format.md; of the least d nothing is left but the sign. */
+static inline uint64_t reference_m(wide d, unsigned size)
 {
-    return (uint64_t)(d >= 0 ? 2 * d : -2 * d - 1);
+    const wide m = d >= 0 ? 2 * d : -2 * d + 1;
+
+    return (uint64_t)(m % (2 * reference_half(size)));
 }
 
 /* r of docs/format.md. */

@@ -67,9 +67,10 @@ static void check(unsigned size, bool is_float, const unsigned char *base,
 
     tm_planes_difference(size, is_float, base, tuned, n, planes);
     for (size_t i = 0; i < n; i++) {
-        const uint64_t z = reference_zigzag(
+        const uint64_t z = reference_m(
             reference_d(reference_word(base, size, i),
-                        reference_word(tuned, size, i), size, is_float));
+                        reference_word(tuned, size, i), size, is_float),
+            size);
 
         for (unsigned k = 0; k < size; k++)
             assert_int_equal(planes[k * n + i], (z >> (8 * k)) & 255);
@@ -168,12 +169,13 @@ static void test_neighbours(void **state)
     } cases[] = {
         {0x3f800000, 0x3f800001, {2, 0, 0, 0}}, /* away from zero: d = 1 */
         {0xbf800000, 0xbf800001, {2, 0, 0, 0}},
-        {0x3f800000, 0x3f7fffff, {1, 0, 0, 0}}, /* toward it: -1 */
-        {0xbf800000, 0xbf7fffff, {1, 0, 0, 0}},
-        {0x00000000, 0x80000000, {1, 0, 0, 0}}, /* 0 to -0 */
-        {0x80000000, 0x00000000, {1, 0, 0, 0}},
-        {0x00000000, 0x80000001, {3, 0, 0, 0}},
+        {0x3f800000, 0x3f7fffff, {3, 0, 0, 0}}, /* toward it: -1 */
+        {0xbf800000, 0xbf7fffff, {3, 0, 0, 0}},
+        {0x00000000, 0x80000000, {3, 0, 0, 0}}, /* 0 to -0 */
+        {0x80000000, 0x00000000, {3, 0, 0, 0}},
+        {0x00000000, 0x80000001, {5, 0, 0, 0}},
         {0x3f800000, 0x3f810000, {0, 0, 2, 0}},
+        {0x3f800000, 0x3f7f0000, {1, 0, 2, 0}},
     };
 
     (void)state;

@@ -481,6 +481,37 @@ static void zero_contexts_are_used_where_they_pay(void **state)
     }
 }
 
+/*
+ * The states that have no word in the last group are not of any class: here
+ * the first class never comes after zeros, and its table would be empty.
+ */
+static void states_without_words_are_not_counted(void **state)
+{
+    (void)state;
+    EACH_KIND(kind)
+    {
+        const size_t n = 32 * (4 * 500 + 2) + 5;
+        struct chunk c = random_chunk(kind, EQUAL, n);
+        unsigned char *base = end_of(&base_pages, n * word_bytes(kind));
+        unsigned char *tuned = end_of(&tuned_pages, n * word_bytes(kind));
+        size_t length;
+        unsigned char *code;
+
+        for (size_t i = 0; i < n; i++) {
+            bool first = i / 32 % 4 == 0, last = i / 32 % 4 == 3;
+            uint32_t b = (first ? 15u : 8u) << mantissa_bits(kind);
+            int64_t d = first ? 1 + (int64_t)below(4) : last && i % 32 == 7;
+
+            ref_put_word(ref_of(kind), base, i, b);
+            ref_put_word(ref_of(kind), tuned, i, ref_undo(ref_of(kind), b, d));
+        }
+        code = check_encodes(&c, &length);
+        assert_true(code[1] & 128);
+        check_decodes(&c, code, length);
+        free(code);
+    }
+}
+
 static void any_address_is_right(void **state)
 {
     (void)state;
@@ -738,22 +769,118 @@ static void noise_does_no_harm(void **state)
     }
 }
 
+/*
+ * A payload with these tables, all states `x`, and a stream of `words` words
+ * `word`; for base words of exponents up to 127. Returns its length.
+ */
+static size_t by_hand(unsigned char *code, unsigned classes,
+                      const struct ref_table *table, uint32_t x, size_t words,
+                      uint32_t word)
+{
+    struct ref_bits bits = {code + 4, 1000, 0};
+    size_t at;
+
+    for (unsigned i = 0; i < classes; i++)
+        ref_write_table(&bits, table);
+    at = 4 + (bits.at + 7) / 8;
+    code[0] = 127;
+    code[1] = (unsigned char)classes;
+    code[2] = (unsigned char)(at - 4);
+    code[3] = (unsigned char)((at - 4) >> 8);
+    for (unsigned j = 0; j < 64; j++)
+        for (unsigned k = 0; k < 4; k++)
+            code[at++] = (unsigned char)(x >> 8 * k);
+    for (size_t i = 0; i < words; i++) {
+        code[at++] = (unsigned char)word;
+        code[at++] = (unsigned char)(word >> 8);
+    }
+    return at;
+}
+
+static void check_all(const struct chunk *c, const void *code, size_t length,
+                      bool good)
+{
+    check_as_reference(c->kind, c->base, code, length, c->n);
+    assert_true(good == tm_rans_decode(variants[0].rans, c->kind, c->base, code,
+                                       length, c->n, out_pages.data));
+}
+
+/* With states that decoding would bring back into range. */
 static void states_out_of_range_are_refused(void **state)
 {
+    static const struct ref_table only = {.there = true, .q = {1}};
+    static const struct ref_table half = {
+        .there = true, .groups = 1, .q = {1, 1}};
+    unsigned char code[2000];
+
     (void)state;
     EACH_KIND(kind)
-    for (unsigned j = 0; j < 64; j++) {
-        struct chunk c = random_chunk(kind, EQUAL, 100);
+    {
+        struct chunk c = random_chunk(kind, EQUAL, 960);
         size_t length;
-        unsigned char *code = check_encodes(&c, &length), *x;
 
-        /* The stream is empty: the states are its end. */
-        x = code + length - 256 + 4 * j;
-        x[1] = 0;
-        check_as_reference(kind, c.base, code, length, c.n);
-        x[3] = 0x80;
-        check_as_reference(kind, c.base, code, length, c.n);
-        free(code);
+        /* Each word halves a state; of 15 each has a turn. */
+        length = by_hand(code, 1, &half, 1u << 30, 0, 0);
+        check_all(&c, code, length, true);
+        c = random_chunk(kind, EQUAL, 1024);
+        length = by_hand(code, 1, &half, 1u << 31, 0, 0);
+        check_all(&c, code, length, false);
+        /* A word leaves a state as it is; then it is refilled. */
+        c = random_chunk(kind, EQUAL, 64);
+        length = by_hand(code, 1, &only, REF_L, 0, 0);
+        check_all(&c, code, length, true);
+        length = by_hand(code, 1, &only, 0, 64, REF_L);
+        check_all(&c, code, length, false);
+    }
+}
+
+/* What a decoder that did not know better could make of such a context. */
+static void an_absent_context_is_not_a_token(void **state)
+{
+    static const struct ref_table none = {.there = false};
+    unsigned char code[2000];
+
+    (void)state;
+    EACH_KIND(kind)
+    for (size_t n = 1; n <= 128; n++) {
+        struct chunk c = random_chunk(kind, EQUAL, n);
+
+        /* token 255 would have 14 raw bits, or 15 and a word */
+        for (unsigned bits = 0; bits < 16; bits++)
+            for (size_t words = 0; words <= n; words += n)
+                check_all(&c, code,
+                          by_hand(code, 1, &none, REF_L << bits, words, 0),
+                          false);
+    }
+}
+
+static void any_number_of_classes_but_1_to_16_is_refused(void **state)
+{
+    static const struct ref_table only = {.there = true, .q = {1}};
+    unsigned char code[2000];
+
+    (void)state;
+    EACH_KIND(kind)
+    for (unsigned classes = 0; classes < 128; classes++) {
+        struct chunk c = random_chunk(kind, EQUAL, 333);
+
+        check_all(&c, code, by_hand(code, classes, &only, REF_L, 0, 0),
+                  classes >= 1 && classes <= 16);
+    }
+}
+
+static void more_groups_than_there_are_are_refused(void **state)
+{
+    unsigned char code[2000];
+
+    (void)state;
+    EACH_KIND(kind)
+    for (unsigned groups = 0; groups < 64; groups++) {
+        struct ref_table t = {.there = true, .groups = groups, .q = {1}};
+        struct chunk c = random_chunk(kind, EQUAL, 333);
+
+        check_all(&c, code, by_hand(code, 1, &t, REF_L, 0, 0),
+                  groups <= ref_max_groups(ref_of(kind)));
     }
 }
 
@@ -828,6 +955,7 @@ int main(void)
         cmocka_unit_test(a_whole_chunk_of_noise_is_refused_or_fits),
         cmocka_unit_test(what_is_equal_costs_next_to_nothing),
         cmocka_unit_test(zero_contexts_are_used_where_they_pay),
+        cmocka_unit_test(states_without_words_are_not_counted),
         cmocka_unit_test(any_address_is_right),
         cmocka_unit_test(nothing_outside_is_touched),
         cmocka_unit_test(any_tables_are_understood),
@@ -837,6 +965,9 @@ int main(void)
         cmocka_unit_test(flipped_bits_do_no_harm),
         cmocka_unit_test(noise_does_no_harm),
         cmocka_unit_test(states_out_of_range_are_refused),
+        cmocka_unit_test(an_absent_context_is_not_a_token),
+        cmocka_unit_test(any_number_of_classes_but_1_to_16_is_refused),
+        cmocka_unit_test(more_groups_than_there_are_are_refused),
         cmocka_unit_test(absent_contexts_are_refused),
         cmocka_unit_test(bad_tables_are_refused),
     };

@@ -219,7 +219,7 @@ static void test_layout(void **state)
     unsigned char *start, *bytes = index.bytes;
     uint64_t file_bytes;
     const size_t length = make_start(specs, COUNT(specs), &start, &file_bytes);
-    const size_t frame = 32 + 56 * COUNT(specs) + sizeof(lengths);
+    const size_t frame = 32 + 60 * COUNT(specs) + sizeof(lengths);
     unsigned char *out = malloc(length);
     struct tm_digest digest = tm_digest_of(bytes, index.length - 16);
 
@@ -228,11 +228,11 @@ static void test_layout(void **state)
     assert_memory_equal(bytes + 16, &file_bytes, 8);
     assert_int_equal(bytes[24] | bytes[25] << 8, length);
     assert_int_equal(bytes[28] | bytes[29] << 8, index.length - 16 - frame);
-    assert_memory_equal(bytes + 32 + 56, "\0\3\0\0\0\0\0\0\xe0\x93\4\0\0", 13);
-    assert_memory_equal(bytes + 32 + 56 + 16, "\xff\xff\xff\xff\xff\xff\xff",
+    assert_memory_equal(bytes + 32 + 60, "\0\3\0\0\0\0\0\0\xe0\x93\4\0\0", 13);
+    assert_memory_equal(bytes + 32 + 60 + 16, "\xff\xff\xff\xff\xff\xff\xff",
                         7);
-    assert_memory_equal(bytes + 32 + 5 * 56 + 24, "\x09\x08\x07", 3);
-    assert_memory_equal(bytes + 32 + 5 * 56 + 40, "\x09\x08\x07", 3);
+    assert_memory_equal(bytes + 32 + 5 * 60 + 24, "\x09\x08\x07", 3);
+    assert_memory_equal(bytes + 32 + 5 * 60 + 40, "\x09\x08\x07", 3);
     assert_memory_equal(bytes + frame - 8, "\0\0\0\0\x11\0\0\0", 8);
     assert_true(out != NULL);
     assert_int_equal(
@@ -309,8 +309,8 @@ static void test_every_flip_sealed(void **state)
 
     (void)state;
     for (size_t bit = 0; bit < 8 * (index.length - 16); bit++) {
-        const size_t at = bit / 8, in_record = (at - 32) % 56;
-        const bool matters = at < 32 || (at < 32 + 56 * COUNT(specs) &&
+        const size_t at = bit / 8, in_record = (at - 32) % 60;
+        const bool matters = at < 32 || (at < 32 + 60 * COUNT(specs) &&
                                          in_record >= 2 && in_record < 8);
         bool is_one;
 
@@ -324,8 +324,8 @@ static void test_every_flip_sealed(void **state)
     free(index.bytes);
 }
 
-#define RECORD(i) (32 + 56 * (i))
-#define LENGTH(k) (32 + 56 * COUNT(specs) + 4 * (k))
+#define RECORD(i) (32 + 60 * (i))
+#define LENGTH(k) (32 + 60 * COUNT(specs) + 4 * (k))
 
 /* Bytes put in at a place, and whether it is an index after that. */
 static const struct {

@@ -14,7 +14,8 @@ FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(IO_LIBS)
 
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
 	tests/fuzz/replay_command_line tests/fuzz/replay_chunk \
-	tests/fuzz/replay_manifest tests/fuzz/replay_vector_index
+	tests/fuzz/replay_manifest tests/fuzz/replay_vector_index \
+	tests/fuzz/replay_rans
 tests_fuzz_replay_header_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_header.c tests/fuzz/fuzz.h
 tests_fuzz_replay_header_LDADD = $(FUZZ_LIBS)
@@ -33,6 +34,9 @@ tests_fuzz_replay_manifest_LDADD = $(FUZZ_LIBS)
 tests_fuzz_replay_vector_index_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_vector_index.c tests/fuzz/fuzz.h
 tests_fuzz_replay_vector_index_LDADD = $(FUZZ_LIBS)
+tests_fuzz_replay_rans_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_rans.c tests/fuzz/fuzz.h
+tests_fuzz_replay_rans_LDADD = $(FUZZ_LIBS)
 
 if FUZZERS
 # All code tells libFuzzer where it went; only the harnesses have its main().
@@ -41,7 +45,8 @@ FUZZ_LINK = -fsanitize=fuzzer
 
 check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_index \
 	tests/fuzz/fuzz_command_line tests/fuzz/fuzz_chunk \
-	tests/fuzz/fuzz_manifest tests/fuzz/fuzz_vector_index
+	tests/fuzz/fuzz_manifest tests/fuzz/fuzz_vector_index \
+	tests/fuzz/fuzz_rans
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c
 tests_fuzz_fuzz_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_header_LDFLAGS = $(FUZZ_LINK)
@@ -60,6 +65,9 @@ tests_fuzz_fuzz_manifest_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_fuzz_vector_index_SOURCES = tests/fuzz/fuzz_vector_index.c
 tests_fuzz_fuzz_vector_index_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_vector_index_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_fuzz_rans_SOURCES = tests/fuzz/fuzz_rans.c
+tests_fuzz_fuzz_rans_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_rans_LDFLAGS = $(FUZZ_LINK)
 endif
 
 EXTRA_DIST += tests/fuzz/make_corpus.py tests/fuzz/json.dict \

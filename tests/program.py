@@ -16,6 +16,8 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import pytest
+
 TOP = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("TAUMERGE_BUILD") or TOP).resolve()
 PROGRAM = str(Path(os.environ.get("TAUMERGE") or TOP / "taumerge").resolve())
@@ -55,7 +57,14 @@ def environment(**changes):
     return env
 
 
+# The leak checker stops all threads at the end and looks at their stacks. Once
+# in some thousand runs it crashes itself, over a thread that is just ending.
+CHECKER_CRASHED = "LeakSanitizer has encountered a fatal error"
+
+
 def check_sanitizers(err):
+    if CHECKER_CRASHED in err:
+        pytest.skip("the leak checker itself crashed")
     assert not SANITIZER_REPORT.search(err), err
 
 

@@ -127,14 +127,17 @@ static unsigned exponent(enum tm_rans_kind kind, const unsigned char *word)
 static unsigned top_exponent(enum tm_rans_kind kind, const unsigned char *base,
                              size_t n)
 {
-    const size_t places = 32, run = 128;
+    const size_t places = 32, run = 128, bytes = bytes_of(kind);
     size_t step = n > places * run ? n / places : run;
     uint32_t counts[256] = {0}, seen = 0, above = 0;
     unsigned e = 256;
 
     for (size_t at = 0; at < n; at += step)
+        for (size_t i = 0; i < run * bytes; i += 64)
+            __builtin_prefetch(base + at * bytes + i);
+    for (size_t at = 0; at < n; at += step)
         for (size_t i = at; i < at + run && i < n; i++, seen++)
-            counts[exponent(kind, base + i * bytes_of(kind))]++;
+            counts[exponent(kind, base + i * bytes)]++;
     while (e > 0 && above * 512 < seen)
         above += counts[--e];
     return e;

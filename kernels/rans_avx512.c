@@ -230,9 +230,17 @@ ALWAYS_INLINE __m512i half_slots(const uint32_t *slots, const uint16_t *at)
 }
 
 /*
- * The slots at the even and at the odd indices. Loads are slow that want part
- * of what a store of 512 bits has not written yet, hence two of 256.
+ * For loads one by one. They are slow if they want part of what a store of 512
+ * bits has not written yet, hence two of 256.
  */
+ALWAYS_INLINE void store_indices(uint16_t at[TM_RANS_LANES], __m512i index)
+{
+    _mm256_store_si256((__m256i *)at, _mm512_castsi512_si256(index));
+    _mm256_store_si256((__m256i *)at + 1, _mm512_extracti64x4_epi64(index, 1));
+    __asm__("" : : : "memory"); /* else they are extracted one by one */
+}
+
+/* The slots at the even and at the odd indices. */
 ALWAYS_INLINE void load_slots(bool gather, const uint32_t *slots, __m512i index,
                               __m512i *a, __m512i *b)
 {
@@ -243,9 +251,7 @@ ALWAYS_INLINE void load_slots(bool gather, const uint32_t *slots, __m512i index,
         *b = _mm512_i32gather_epi32(odd(index), slots, 4);
         return;
     }
-    _mm256_store_si256((__m256i *)at, _mm512_castsi512_si256(index));
-    _mm256_store_si256((__m256i *)at + 1, _mm512_extracti64x4_epi64(index, 1));
-    __asm__("" : "+m"(at)); /* else they are extracted one by one */
+    store_indices(at, index);
     *a = half_slots(slots, at);
     *b = half_slots(slots, at + 1);
 }
@@ -645,18 +651,34 @@ ALWAYS_INLINE __m512i push(__m512i x, struct entries e)
                                  _mm512_sub_epi32(set32(TM_RANS_SCALE), f));
 }
 
-ALWAYS_INLINE void encode_tokens(struct states *s, const uint64_t *entries,
-                                 __m512i index, unsigned char **next)
+/* Those at the even and at the odd indices. */
+ALWAYS_INLINE void load_all_entries(bool gather, const uint64_t *entries,
+                                    __m512i index, struct entries *a,
+                                    struct entries *b)
 {
+    const char *inverses = (const char *)entries + 4;
     _Alignas(32) uint16_t at[TM_RANS_LANES];
+
+    if (gather) {
+        a->low = _mm512_i32gather_epi32(even(index), entries, 8);
+        b->low = _mm512_i32gather_epi32(odd(index), entries, 8);
+        a->inverse = _mm512_i32gather_epi32(even(index), inverses, 8);
+        b->inverse = _mm512_i32gather_epi32(odd(index), inverses, 8);
+        return;
+    }
+    store_indices(at, index);
+    *a = load_entries(entries, at);
+    *b = load_entries(entries, at + 1);
+}
+
+ALWAYS_INLINE void encode_tokens(bool gather, struct states *s,
+                                 const uint64_t *entries, __m512i index,
+                                 unsigned char **next)
+{
     struct entries e0, e1;
     __m512i a, b, f;
 
-    _mm256_store_si256((__m256i *)at, _mm512_castsi512_si256(index));
-    _mm256_store_si256((__m256i *)at + 1, _mm512_extracti64x4_epi64(index, 1));
-    __asm__("" : "+m"(at));
-    e0 = load_entries(entries, at);
-    e1 = load_entries(entries, at + 1);
+    load_all_entries(gather, entries, index, &e0, &e1);
     f = join_low(e0.low, e1.low);
     spill(s, _mm512_slli_epi16(f, 4), next);
     a = push(join_low(s->low, s->high), e0);
@@ -674,7 +696,7 @@ ALWAYS_INLINE __m512i merge_classes(__m512i index, unsigned classes)
     return _mm512_ternarylogic_epi32(set16(255), index, class, 0xca);
 }
 
-ALWAYS_INLINE void encode_group(enum tm_rans_kind kind,
+ALWAYS_INLINE void encode_group(enum tm_rans_kind kind, bool gather,
                                 struct tm_rans_encoder *e, struct states *s,
                                 size_t g, unsigned char **next, unsigned *quiet)
 {
@@ -692,20 +714,20 @@ ALWAYS_INLINE void encode_group(enum tm_rans_kind kind,
         else
             encode_raw16(s, base, tuned, token, next);
     }
-    encode_tokens(s, e->entries->of[zero ? e->classes : 0],
+    encode_tokens(gather, s, e->entries->of[zero ? e->classes : 0],
                   merge_classes(index, e->classes), next);
 }
 
-ALWAYS_INLINE void encode(enum tm_rans_kind kind, struct tm_rans_encoder *e,
-                          size_t pairs)
+ALWAYS_INLINE void encode(enum tm_rans_kind kind, bool gather,
+                          struct tm_rans_encoder *e, size_t pairs)
 {
     struct states s = load_states(e->x[0]), t = load_states(e->x[1]);
     unsigned char *next = e->next;
     unsigned quiet = 0;
 
     while (pairs-- > 0) {
-        encode_group(kind, e, &t, 2 * pairs + 1, &next, &quiet);
-        encode_group(kind, e, &s, 2 * pairs, &next, &quiet);
+        encode_group(kind, gather, e, &t, 2 * pairs + 1, &next, &quiet);
+        encode_group(kind, gather, e, &s, 2 * pairs, &next, &quiet);
     }
     store_states(e->x[0], s);
     store_states(e->x[1], t);
@@ -714,41 +736,40 @@ ALWAYS_INLINE void encode(enum tm_rans_kind kind, struct tm_rans_encoder *e,
 
 /* --- for each kind of words ----------------------------------------------- */
 
+#define DEFINE_EACH(kind, name, gather)                                        \
+    static size_t decode_##name##_##kind(                                      \
+        struct tm_rans_decoder *d, size_t pairs, const unsigned char *limit)   \
+    {                                                                          \
+        return decode(TM_RANS_##kind, gather, d, pairs, limit);                \
+    }                                                                          \
+    static void encode_##name##_##kind(struct tm_rans_encoder *e,              \
+                                       size_t pairs)                           \
+    {                                                                          \
+        encode(TM_RANS_##kind, gather, e, pairs);                              \
+    }
 #define DEFINE(kind)                                                           \
-    static size_t decode_##kind(struct tm_rans_decoder *d, size_t pairs,       \
-                                const unsigned char *limit)                    \
-    {                                                                          \
-        return decode(TM_RANS_##kind, false, d, pairs, limit);                 \
-    }                                                                          \
-    static size_t gather_##kind(struct tm_rans_decoder *d, size_t pairs,       \
-                                const unsigned char *limit)                    \
-    {                                                                          \
-        return decode(TM_RANS_##kind, true, d, pairs, limit);                  \
-    }                                                                          \
+    DEFINE_EACH(kind, load, false)                                             \
+    DEFINE_EACH(kind, gather, true)                                            \
     static void scan_##kind(const struct tm_rans_scan *s, size_t pairs)        \
     {                                                                          \
         scan(TM_RANS_##kind, s, pairs);                                        \
-    }                                                                          \
-    static void encode_##kind(struct tm_rans_encoder *e, size_t pairs)         \
-    {                                                                          \
-        encode(TM_RANS_##kind, e, pairs);                                      \
     }
 
 DEFINE(BF16)
 DEFINE(F16)
 DEFINE(F32)
 
-const struct tm_rans_kernels tm_rans_avx512 = {
-    .decode = {decode_BF16, decode_F16, decode_F32},
-    .scan = {scan_BF16, scan_F16, scan_F32},
-    .encode = {encode_BF16, encode_F16, encode_F32},
-};
+#define TABLE(name)                                                            \
+    {                                                                          \
+        .decode = {decode_##name##_BF16, decode_##name##_F16,                  \
+                   decode_##name##_F32},                                       \
+        .scan = {scan_BF16, scan_F16, scan_F32},                               \
+        .encode = {encode_##name##_BF16, encode_##name##_F16,                  \
+                   encode_##name##_F32},                                       \
+    }
 
-const struct tm_rans_kernels tm_rans_avx512_gather = {
-    .decode = {gather_BF16, gather_F16, gather_F32},
-    .scan = {scan_BF16, scan_F16, scan_F32},
-    .encode = {encode_BF16, encode_F16, encode_F32},
-};
+const struct tm_rans_kernels tm_rans_avx512 = TABLE(load);
+const struct tm_rans_kernels tm_rans_avx512_gather = TABLE(gather);
 
 /* --- gathers or not ------------------------------------------------------- */
 

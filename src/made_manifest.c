@@ -21,7 +21,7 @@
 #define MANTISSA_BITS 7
 
 /* The histogram may take so little of a vector's bytes, as text. */
-#define HISTOGRAM_SHARE 1024
+#define HISTOGRAM_SHARE 4096
 
 /* --- statistics ----------------------------------------------------------*/
 

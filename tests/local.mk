@@ -54,7 +54,7 @@ EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/test_vector_cli.py tests/test_vector_damage.py \
 	tests/test_vector_faults.py tests/test_vector_look.py \
 	tests/test_vector_merge.py \
-	tests/vector_decoder.py tests/vector_rans.py tests/vectors.py
+	tests/vector_decoder.py tests/vectors.py
 
 # Preloaded into the program by tests/test_torture.py. No part of the program,
 # so without sanitizers also where it has them.

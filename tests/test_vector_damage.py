@@ -508,7 +508,7 @@ def index_digest(shard):
 
 
 def compress(shard, start):
-    packer = vector_decoder.zstandard.ZstdCompressor()
+    packer = zstandard.ZstdCompressor()
     shard.frame = packer.compress(start)
 
 

@@ -148,7 +148,7 @@ class Shard:
         )
         at = 32 + 60 * count
         self.frame = index[-16 - Z : -16]
-        self.start = vector_decoder.unzstd(self.frame, self.H, 1 << 62)
+        self.start = vector_decoder.unzstd(self.frame)
         lengths = iter(struct.unpack_from(f"<{chunks}I", index, at))
         file = np.zeros(self.size, np.uint8)
         file[: self.H] = np.frombuffer(self.start, np.uint8)

@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+import zstandard
 
 import checkpoints
 import program

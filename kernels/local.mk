@@ -13,7 +13,7 @@ libkernels_a_SOURCES = \
 	kernels/rans_avx512.c kernels/rans_choice.c kernels/rans_choice.h \
 	kernels/rans_kernels.h kernels/rans_neon.c kernels/rans_portable.c \
 	kernels/rans_shuffles.c kernels/rans_shuffles.h \
-	kernels/rans_tables.c kernels/rans_tables.h \
+	kernels/rans_tables.c kernels/rans_tables.h kernels/rans_template.h \
 	kernels/sum.c kernels/sum.h \
 	kernels/sum_avx2.c kernels/sum_avx512.c \
 	kernels/sum_exact.c kernels/sum_kernels.h \

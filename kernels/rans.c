@@ -22,8 +22,8 @@
 /* For each context its bit, 6 bits of G and 127 masses of 9 + 2 bits. */
 #define MAX_TABLES (TM_RANS_CONTEXTS * (7 + TM_RANS_MASSES * 11) / 8 + 1)
 
-/* Three words of the stream for each word, of 2 bytes. */
-#define MAX_STREAM (6 * TM_CHUNK_WORDS + TM_RANS_SLACK)
+/* 48 bits for each word, see tm_rans_encode_pairs. */
+#define MAX_STREAM (6 * TM_CHUNK_WORDS)
 
 /* See count_group(). */
 struct tm_rans_turns {

@@ -22,6 +22,15 @@
 #error "words are little-endian, and this program reads them as they are"
 #endif
 
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* So that what is indexed by a loop's variable stays in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #define TM_RANS_LANES 32
 #define TM_RANS_PAIR  (2 * TM_RANS_LANES)
 
@@ -32,10 +41,11 @@
 
 /*
  * Bytes that may be read behind `next` while it does not exceed the limit: a
- * word takes at most 3 words of the stream (F32: for its token and its raw
- * bits), a pair 384 bytes, and the last load of those may be of 64.
+ * group takes words of the stream up to three times (F32: for tokens, for raw
+ * bits in the states, for others), each time one for each state at most, and
+ * no more than these are read.
  */
-#define TM_RANS_AHEAD 448
+#define TM_RANS_AHEAD (2 * 3 * 2 * TM_RANS_LANES)
 
 struct tm_rans_decoder {
     uint32_t x[2][TM_RANS_LANES]; /* of even groups, of odd ones */
@@ -79,6 +89,11 @@ typedef void tm_rans_scan_pairs(const struct tm_rans_scan *s, size_t pairs);
 /*
  * An encoder's entry: f in bits 0 to 15, cum from 16 on, and from 32 on a
  * float a little below 1 / f: (1 - 2^-21) / f, rounded.
+ *
+ * With it a state x < 2^20 f is divided in floats: the quotient is below 2^20,
+ * x, the inverse and the product are rounded by 2^-24 of them each, and so the
+ * result is too small by 2^-22 to 2^-20 of it, which is less than 1: cut off
+ * it is right or too small by 1.
  */
 struct tm_rans_entries {
     uint64_t of[TM_RANS_CONTEXTS][TM_RANS_TOKENS];
@@ -96,12 +111,10 @@ struct tm_rans_encoder {
     bool has_zero;
 };
 
-/* Below what is written a vector's store may begin. */
-#define TM_RANS_SLACK 16
-
 /*
- * Encodes the pairs from number `pairs` - 1 down to 0. There is room for 3
- * words of the stream for each word, and TM_RANS_SLACK bytes below.
+ * Encodes the pairs from number `pairs` - 1 down to 0. There is room for 48
+ * bits a word of a whole chunk, and words take 40 at most (11 for a token, 29
+ * raw), so that stores may begin below what is kept.
  */
 typedef void tm_rans_encode_pairs(struct tm_rans_encoder *e, size_t pairs);
 

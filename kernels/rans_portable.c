@@ -8,8 +8,6 @@
 
 #include "kernels/rans_kernels.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 /* Of the raw bits, the lowest WHOLE go into the stream as they are. */
 #define WHOLE 16
 

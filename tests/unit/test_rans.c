@@ -315,25 +315,20 @@ static struct chunk random_chunk(enum tm_rans_kind kind, enum flavour flavour,
     return (struct chunk){kind, n, base, tuned};
 }
 
-#define EACH_KIND(kind)                                                        \
-    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
-#define EACH_FLAVOUR(flavour)                                                  \
-    for (enum flavour flavour = EQUAL; flavour < NUM_FLAVOURS; flavour++)
-
 /* --- tests --------------------------------------------------------------- */
 
 static void every_length_round_trips(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    for (size_t n = 1; n <= 300; n++) {
-        struct chunk c =
-            random_chunk(kind, (enum flavour)(n % NUM_FLAVOURS), n);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t n = 1; n <= 300; n++) {
+            struct chunk c =
+                random_chunk(kind, (enum flavour)(n % NUM_FLAVOURS), n);
 
-        check(&c);
-        c = random_chunk(kind, SCALED, n);
-        check(&c);
-    }
+            check(&c);
+            c = random_chunk(kind, SCALED, n);
+            check(&c);
+        }
 }
 
 static void every_flavour_round_trips(void **state)
@@ -342,13 +337,13 @@ static void every_flavour_round_trips(void **state)
                                      1024, 1025, 4063, 10000, 20001, 65536};
 
     (void)state;
-    EACH_KIND(kind)
-    EACH_FLAVOUR(flavour)
-    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-        struct chunk c = random_chunk(kind, flavour, lengths[i]);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (enum flavour flavour = EQUAL; flavour < NUM_FLAVOURS; flavour++)
+            for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+                struct chunk c = random_chunk(kind, flavour, lengths[i]);
 
-        check(&c);
-    }
+                check(&c);
+            }
 }
 
 /* Every base word, with every difference up to one with raw bits. */
@@ -377,8 +372,7 @@ static void every_word_of_16_bits_is_right(void **state)
 static void every_bucket_is_right(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         const size_t n = 32768;
         struct chunk c = random_chunk(kind, ANY, n);
         unsigned char *tuned = end_of(&tuned_pages, n * word_bytes(kind));
@@ -395,13 +389,31 @@ static void every_bucket_is_right(void **state)
     }
 }
 
+/* Only one word of a group that comes after many without has raw bits. */
+static void lone_raw_bits_are_found(void **state)
+{
+    (void)state;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t i = 0; i < 32; i++) {
+            struct chunk c = random_chunk(kind, EQUAL, 32 * 128);
+            unsigned char *tuned = end_of(&tuned_pages, c.n * word_bytes(kind));
+            size_t at = 32 * (64 + i) + i;
+            int64_t d = kind == TM_RANS_F32 ? 8 : 32;
+
+            ref_put_word(ref_of(kind), tuned, at,
+                         ref_undo(ref_of(kind),
+                                  ref_word(ref_of(kind), c.base, at),
+                                  i % 2 ? d : -d));
+            check(&c);
+        }
+}
+
 static void a_whole_chunk_round_trips(void **state)
 {
     const size_t n = TM_CHUNK_WORDS;
 
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         size_t bytes = n * word_bytes(kind), length;
         unsigned char *words = malloc(3 * bytes), *code = malloc(bytes);
 
@@ -428,8 +440,7 @@ static void a_whole_chunk_of_noise_is_refused_or_fits(void **state)
     const size_t n = TM_CHUNK_WORDS;
 
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         size_t bytes = n * word_bytes(kind);
         unsigned char *words = malloc(2 * bytes), *code = malloc(2 * bytes);
 
@@ -452,8 +463,7 @@ static void a_whole_chunk_of_noise_is_refused_or_fits(void **state)
 static void what_is_equal_costs_next_to_nothing(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, EQUAL, 65536);
 
         assert_true(check(&c) <= 4 + 4 + 256);
@@ -466,8 +476,7 @@ static void what_is_equal_costs_next_to_nothing(void **state)
 static void zero_contexts_are_used_where_they_pay(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, RUNS, 20000);
         size_t length;
         unsigned char *code = check_encodes(&c, &length);
@@ -488,8 +497,7 @@ static void zero_contexts_are_used_where_they_pay(void **state)
 static void states_without_words_are_not_counted(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         const size_t n = 32 * (4 * 500 + 2) + 5;
         struct chunk c = random_chunk(kind, EQUAL, n);
         unsigned char *base = end_of(&base_pages, n * word_bytes(kind));
@@ -515,63 +523,63 @@ static void states_without_words_are_not_counted(void **state)
 static void any_address_is_right(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    for (size_t shift = 0; shift < 64; shift++) {
-        const size_t n = 333, bytes = n * word_bytes(kind);
-        struct chunk c = {kind, n, base_pages.data + shift * 7 % 64,
-                          tuned_pages.data + shift * 3 % 64};
-        unsigned char *out = out_pages.data + shift;
-        unsigned char code[3000];
-        size_t length;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t shift = 0; shift < 64; shift++) {
+            const size_t n = 333, bytes = n * word_bytes(kind);
+            struct chunk c = {kind, n, base_pages.data + shift * 7 % 64,
+                              tuned_pages.data + shift * 3 % 64};
+            unsigned char *out = out_pages.data + shift;
+            unsigned char code[3000];
+            size_t length;
 
-        fill(kind, SCALED, n, base_pages.data + shift * 7 % 64,
-             tuned_pages.data + shift * 3 % 64);
-        for (unsigned v = 0; v < num_variants; v++) {
-            memset(out_pages.data, 0x77, bytes + 128);
-            length = tm_rans_encode(variants[v].rans, kind, c.base, c.tuned, n,
-                                    code + shift, 2000);
-            assert_true(length > 0);
-            assert_true(tm_rans_decode(variants[v].rans, kind, c.base,
-                                       code + shift, length, n, out));
-            check_equal(variants[v].name, &c, out);
-            for (size_t i = 0; i < 128; i++)
-                assert_int_equal(out_pages.data[i < shift ? i : i + bytes],
-                                 0x77);
+            fill(kind, SCALED, n, base_pages.data + shift * 7 % 64,
+                 tuned_pages.data + shift * 3 % 64);
+            for (unsigned v = 0; v < num_variants; v++) {
+                memset(out_pages.data, 0x77, bytes + 128);
+                length = tm_rans_encode(variants[v].rans, kind, c.base, c.tuned,
+                                        n, code + shift, 2000);
+                assert_true(length > 0);
+                assert_true(tm_rans_decode(variants[v].rans, kind, c.base,
+                                           code + shift, length, n, out));
+                check_equal(variants[v].name, &c, out);
+                for (size_t i = 0; i < 128; i++)
+                    assert_int_equal(out_pages.data[i < shift ? i : i + bytes],
+                                     0x77);
+            }
         }
-    }
 }
 
 /* Words at the very start of their pages; the output's room is just enough. */
 static void nothing_outside_is_touched(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    for (size_t n = 1; n <= 300; n += 1 + n / 70) {
-        struct chunk c = {kind, n, base_pages.data, tuned_pages.data};
-        size_t length;
-        unsigned char *code;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t n = 1; n <= 300; n += 1 + n / 70) {
+            struct chunk c = {kind, n, base_pages.data, tuned_pages.data};
+            size_t length;
+            unsigned char *code;
 
-        fill(kind, (enum flavour)(n % NUM_FLAVOURS), n, base_pages.data,
-             tuned_pages.data);
-        code = check_encodes(&c, &length);
-        for (unsigned v = 0; v < num_variants; v++) {
-            struct tm_rans *rans = variants[v].rans;
-            unsigned char *to = end_of(&code_pages, length);
+            fill(kind, (enum flavour)(n % NUM_FLAVOURS), n, base_pages.data,
+                 tuned_pages.data);
+            code = check_encodes(&c, &length);
+            for (unsigned v = 0; v < num_variants; v++) {
+                struct tm_rans *rans = variants[v].rans;
+                unsigned char *to = end_of(&code_pages, length);
 
-            assert_int_equal(
-                tm_rans_encode(rans, kind, c.base, c.tuned, n, to, length),
-                length);
-            assert_memory_equal(code, to, length);
-            assert_int_equal(tm_rans_encode(rans, kind, c.base, c.tuned, n,
-                                            to + 1, length - 1),
-                             0);
-            memcpy(code_pages.data, code, length);
-            assert_true(tm_rans_decode(rans, kind, c.base, code_pages.data,
-                                       length, n, out_pages.data));
-            check_equal(variants[v].name, &c, out_pages.data);
+                assert_int_equal(
+                    tm_rans_encode(rans, kind, c.base, c.tuned, n, to, length),
+                    length);
+                assert_memory_equal(code, to, length);
+                assert_int_equal(tm_rans_encode(rans, kind, c.base, c.tuned, n,
+                                                to + 1, length - 1),
+                                 0);
+                memcpy(code_pages.data, code, length);
+                assert_true(tm_rans_decode(rans, kind, c.base, code_pages.data,
+                                           length, n, out_pages.data));
+                check_equal(variants[v].name, &c, out_pages.data);
+            }
+            free(code);
         }
-        free(code);
-    }
 }
 
 /* --- tables that the encoder does not make -------------------------------- */
@@ -634,26 +642,60 @@ static void tables_of_one_token_are_understood(void **state)
     unsigned char code[2000];
 
     (void)state;
-    EACH_KIND(kind)
-    for (unsigned g = 0; g < 4; g++) {
-        struct chunk c = random_chunk(kind, EQUAL, 777);
-        unsigned char *tuned = end_of(&tuned_pages, 777 * word_bytes(kind));
-        size_t at;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (unsigned g = 0; g < 4; g++) {
+            struct chunk c = random_chunk(kind, EQUAL, 777);
+            unsigned char *tuned = end_of(&tuned_pages, 777 * word_bytes(kind));
+            size_t at;
 
-        memset(&m, 0, sizeof(m));
-        m.kind = ref_of(kind);
-        m.c = 1;
-        m.tables[0].there = true;
-        m.tables[0].groups = g;
-        m.tables[0].q[2 * g] = 1;
-        ref_frequencies(&m.tables[0], m.kind);
-        for (size_t i = 0; i < c.n && g > 0; i++)
-            ref_put_word(m.kind, tuned, i,
-                         ref_undo(m.kind, ref_word(m.kind, c.base, i), g));
-        at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
-        assert_true(sizeof(code) - at < 4 + 30 + 256);
-        check_decodes(&c, code + at, sizeof(code) - at);
-    }
+            memset(&m, 0, sizeof(m));
+            m.kind = ref_of(kind);
+            m.c = 1;
+            m.tables[0].there = true;
+            m.tables[0].groups = g;
+            m.tables[0].q[2 * g] = 1;
+            ref_frequencies(&m.tables[0], m.kind);
+            for (size_t i = 0; i < c.n && g > 0; i++)
+                ref_put_word(m.kind, tuned, i,
+                             ref_undo(m.kind, ref_word(m.kind, c.base, i), g));
+            at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
+            assert_true(sizeof(code) - at < 4 + 30 + 256);
+            check_decodes(&c, code + at, sizeof(code) - at);
+        }
+}
+
+/*
+ * All words alike and of the dearest token: all states are refilled at once,
+ * so that the kernels read as far ahead as they ever do, up to a guard page.
+ */
+static void nothing_behind_the_stream_is_read(void **state)
+{
+    static struct ref_model m;
+    static unsigned char code[65536];
+
+    (void)state;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t n = 64; n <= 4096; n += 64) {
+            struct chunk c = random_chunk(kind, EQUAL, n);
+            unsigned char *tuned = end_of(&tuned_pages, n * word_bytes(kind));
+            unsigned bits = ref_word_bits(ref_of(kind));
+            size_t at;
+
+            memset(&m, 0, sizeof(m));
+            m.kind = ref_of(kind);
+            m.c = 1;
+            m.tables[0].there = true;
+            m.tables[0].groups = 2 * (bits - 2) + 1;
+            m.tables[0].q[0] = 1 << 13;
+            m.tables[0].q[2 * m.tables[0].groups] = 1;
+            ref_frequencies(&m.tables[0], m.kind);
+            for (size_t i = 0; i < n; i++)
+                ref_put_word(m.kind, tuned, i,
+                             ref_undo(m.kind, ref_word(m.kind, c.base, i),
+                                      (INT64_C(1) << (bits - 1)) - 1));
+            at = ref_encode(&m, c.base, c.tuned, n, code, sizeof(code));
+            check_decodes(&c, code + at, sizeof(code) - at);
+        }
 }
 
 /* --- damage ----------------------------------------------------------------
@@ -688,8 +730,7 @@ static void check_as_reference(enum tm_rans_kind kind, const void *base,
 static void what_is_cut_off_is_missed(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, RUNS, 500);
         size_t length;
         unsigned char *code = check_encodes(&c, &length);
@@ -708,8 +749,7 @@ static void what_is_too_much_is_refused(void **state)
     unsigned char code[20000];
 
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, NEAR, 1000);
         size_t length = tm_rans_encode(variants[0].rans, kind, c.base, c.tuned,
                                        c.n, code, 10000);
@@ -726,20 +766,20 @@ static void what_is_too_much_is_refused(void **state)
 static void flipped_bits_do_no_harm(void **state)
 {
     (void)state;
-    EACH_KIND(kind)
-    for (unsigned round = 0; round < 3; round++) {
-        static const enum flavour flavours[] = {SCALED, RUNS, FAR};
-        struct chunk c = random_chunk(kind, flavours[round], 300);
-        size_t length;
-        unsigned char *code = check_encodes(&c, &length);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (unsigned round = 0; round < 3; round++) {
+            static const enum flavour flavours[] = {SCALED, RUNS, FAR};
+            struct chunk c = random_chunk(kind, flavours[round], 300);
+            size_t length;
+            unsigned char *code = check_encodes(&c, &length);
 
-        for (size_t bit = 0; bit < 8 * length; bit += 1 + below(3)) {
-            code[bit / 8] ^= (unsigned char)(1u << bit % 8);
-            check_as_reference(kind, c.base, code, length, c.n);
-            code[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            for (size_t bit = 0; bit < 8 * length; bit += 1 + below(3)) {
+                code[bit / 8] ^= (unsigned char)(1u << bit % 8);
+                check_as_reference(kind, c.base, code, length, c.n);
+                code[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            }
+            free(code);
         }
-        free(code);
-    }
 }
 
 /* Headers that may be good, and then noise. */
@@ -748,8 +788,7 @@ static void noise_does_no_harm(void **state)
     static unsigned char code[40000];
 
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, ANY, 3000);
 
         for (unsigned round = 0; round < 2000; round++) {
@@ -814,8 +853,7 @@ static void states_out_of_range_are_refused(void **state)
     unsigned char code[2000];
 
     (void)state;
-    EACH_KIND(kind)
-    {
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++) {
         struct chunk c = random_chunk(kind, EQUAL, 960);
         size_t length;
 
@@ -841,17 +879,17 @@ static void an_absent_context_is_not_a_token(void **state)
     unsigned char code[2000];
 
     (void)state;
-    EACH_KIND(kind)
-    for (size_t n = 1; n <= 128; n++) {
-        struct chunk c = random_chunk(kind, EQUAL, n);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t n = 1; n <= 128; n++) {
+            struct chunk c = random_chunk(kind, EQUAL, n);
 
-        /* token 255 would have 14 raw bits, or 15 and a word */
-        for (unsigned bits = 0; bits < 16; bits++)
-            for (size_t words = 0; words <= n; words += n)
-                check_all(&c, code,
-                          by_hand(code, 1, &none, REF_L << bits, words, 0),
-                          false);
-    }
+            /* token 255 would have 14 raw bits, or 15 and a word */
+            for (unsigned bits = 0; bits < 16; bits++)
+                for (size_t words = 0; words <= n; words += n)
+                    check_all(&c, code,
+                              by_hand(code, 1, &none, REF_L << bits, words, 0),
+                              false);
+        }
 }
 
 static void any_number_of_classes_but_1_to_16_is_refused(void **state)
@@ -860,13 +898,13 @@ static void any_number_of_classes_but_1_to_16_is_refused(void **state)
     unsigned char code[2000];
 
     (void)state;
-    EACH_KIND(kind)
-    for (unsigned classes = 0; classes < 128; classes++) {
-        struct chunk c = random_chunk(kind, EQUAL, 333);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (unsigned classes = 0; classes < 128; classes++) {
+            struct chunk c = random_chunk(kind, EQUAL, 333);
 
-        check_all(&c, code, by_hand(code, classes, &only, REF_L, 0, 0),
-                  classes >= 1 && classes <= 16);
-    }
+            check_all(&c, code, by_hand(code, classes, &only, REF_L, 0, 0),
+                      classes >= 1 && classes <= 16);
+        }
 }
 
 static void more_groups_than_there_are_are_refused(void **state)
@@ -874,14 +912,14 @@ static void more_groups_than_there_are_are_refused(void **state)
     unsigned char code[2000];
 
     (void)state;
-    EACH_KIND(kind)
-    for (unsigned groups = 0; groups < 64; groups++) {
-        struct ref_table t = {.there = true, .groups = groups, .q = {1}};
-        struct chunk c = random_chunk(kind, EQUAL, 333);
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (unsigned groups = 0; groups < 64; groups++) {
+            struct ref_table t = {.there = true, .groups = groups, .q = {1}};
+            struct chunk c = random_chunk(kind, EQUAL, 333);
 
-        check_all(&c, code, by_hand(code, 1, &t, REF_L, 0, 0),
-                  groups <= ref_max_groups(ref_of(kind)));
-    }
+            check_all(&c, code, by_hand(code, 1, &t, REF_L, 0, 0),
+                      groups <= ref_max_groups(ref_of(kind)));
+        }
 }
 
 /* A context that is not there must not be taken from a chunk before. */
@@ -891,26 +929,26 @@ static void absent_contexts_are_refused(void **state)
     static unsigned char code[65536];
 
     (void)state;
-    EACH_KIND(kind)
-    for (unsigned gone = 0; gone < 8; gone++) {
-        struct chunk c = random_chunk(kind, RUNS, 2000);
-        size_t at;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (unsigned gone = 0; gone < 8; gone++) {
+            struct chunk c = random_chunk(kind, RUNS, 2000);
+            size_t at;
 
-        m.kind = ref_of(kind);
-        m.c = 4;
-        m.z = true;
-        m.e = kind == TM_RANS_F16 ? 15 : 127;
-        for (unsigned i = 0; i < 8; i++)
-            random_table(m.kind, &m.tables[i]);
-        at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
-        check_decodes(&c, code + at, sizeof(code) - at);
-        m.tables[gone].there = false;
-        /* The encoder still has its frequencies. */
-        at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
-        assert_false(ref_decode(m.kind, c.base, code + at, sizeof(code) - at,
-                                c.n, out_pages.data));
-        check_as_reference(kind, c.base, code + at, sizeof(code) - at, c.n);
-    }
+            m.kind = ref_of(kind);
+            m.c = 4;
+            m.z = true;
+            m.e = kind == TM_RANS_F16 ? 15 : 127;
+            for (unsigned i = 0; i < 8; i++)
+                random_table(m.kind, &m.tables[i]);
+            at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
+            check_decodes(&c, code + at, sizeof(code) - at);
+            m.tables[gone].there = false;
+            /* The encoder still has its frequencies. */
+            at = ref_encode(&m, c.base, c.tuned, c.n, code, sizeof(code));
+            assert_false(ref_decode(m.kind, c.base, code + at,
+                                    sizeof(code) - at, c.n, out_pages.data));
+            check_as_reference(kind, c.base, code + at, sizeof(code) - at, c.n);
+        }
 }
 
 static void bad_tables_are_refused(void **state)
@@ -930,18 +968,18 @@ static void bad_tables_are_refused(void **state)
     };
 
     (void)state;
-    EACH_KIND(kind)
-    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-        struct chunk c = random_chunk(kind, EQUAL, 64);
-        unsigned char code[512] = {127, 1, 0, 0};
-        unsigned size = tables[i].size;
+    for (enum tm_rans_kind kind = TM_RANS_BF16; kind <= TM_RANS_F32; kind++)
+        for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+            struct chunk c = random_chunk(kind, EQUAL, 64);
+            unsigned char code[512] = {127, 1, 0, 0};
+            unsigned size = tables[i].size;
 
-        code[2] = (unsigned char)size;
-        memcpy(code + 4, tables[i].bytes, size);
-        for (unsigned j = 0; j < 64; j++)
-            code[4 + size + 4 * j + 1] = 0x80;
-        check_as_reference(kind, c.base, code, 4 + size + 256, c.n);
-    }
+            code[2] = (unsigned char)size;
+            memcpy(code + 4, tables[i].bytes, size);
+            for (unsigned j = 0; j < 64; j++)
+                code[4 + size + 4 * j + 1] = 0x80;
+            check_as_reference(kind, c.base, code, 4 + size + 256, c.n);
+        }
 }
 
 int main(void)
@@ -951,6 +989,7 @@ int main(void)
         cmocka_unit_test(every_flavour_round_trips),
         cmocka_unit_test(every_word_of_16_bits_is_right),
         cmocka_unit_test(every_bucket_is_right),
+        cmocka_unit_test(lone_raw_bits_are_found),
         cmocka_unit_test(a_whole_chunk_round_trips),
         cmocka_unit_test(a_whole_chunk_of_noise_is_refused_or_fits),
         cmocka_unit_test(what_is_equal_costs_next_to_nothing),
@@ -960,6 +999,7 @@ int main(void)
         cmocka_unit_test(nothing_outside_is_touched),
         cmocka_unit_test(any_tables_are_understood),
         cmocka_unit_test(tables_of_one_token_are_understood),
+        cmocka_unit_test(nothing_behind_the_stream_is_read),
         cmocka_unit_test(what_is_cut_off_is_missed),
         cmocka_unit_test(what_is_too_much_is_refused),
         cmocka_unit_test(flipped_bits_do_no_harm),

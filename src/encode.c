@@ -85,9 +85,9 @@ static enum tm_status encode_one(struct tm_pipeline *p, struct tm_tools *tools,
                              part->job->slot + unit->areas[output] +
                                  tools->filled[output],
                              &piece->length, &piece->coding);
-    piece->digest = tm_chunk_digest(
-        part->job->slot + unit->areas[output] + tools->filled[output],
-        piece->length, content->data, bytes);
+    piece->digest = tm_chunk_digest(part->job->slot + unit->areas[output] +
+                                        tools->filled[output],
+                                    piece->length, content->data, bytes);
     tools->filled[output] += piece->length;
     if (status != TM_OK || !record->is_measured || piece->coding == TM_SAME)
         return status;

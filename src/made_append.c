@@ -9,15 +9,16 @@
 #include "io/checked.h"
 #include "src/pipeline.h"
 
-static size_t record_of(const struct tm_made *made, size_t output,
-                        size_t tensor, size_t *shard)
+static const struct tm_target *target_of(const struct tm_made *made,
+                                         size_t output, size_t tensor)
 {
-    const struct tm_target *target =
-        &made->plan->targets[tensor * made->plan->num_outputs + output];
+    return &made->plan->targets[tensor * made->plan->num_outputs + output];
+}
 
-    *shard = target->shard;
-    if (target->shard == TM_NO_TARGET)
-        return SIZE_MAX;
+/* The number of the record that the target is, of all of the vector. */
+static size_t record_of(const struct tm_made *made,
+                        const struct tm_target *target)
+{
     return made->output->shards[target->shard].first + target->record;
 }
 
@@ -99,19 +100,16 @@ void tm_made_append(struct tm_made *made, size_t output, struct tm_job *job)
 
     for (size_t i = 0; i < job->num_pieces; i++) {
         const struct tm_piece *piece = &job->pieces[i];
-        size_t number;
+        const struct tm_target *target;
 
         if (piece->output != output)
             continue;
-        number = record_of(made, output, piece->tensor, &number);
+        target = target_of(made, output, piece->tensor);
         if (shard == NULL) {
-            size_t which;
-
-            record_of(made, output, piece->tensor, &which);
-            shard = &made->shards[which]; /* one for the whole unit */
+            shard = &made->shards[target->shard]; /* one for the whole unit */
             start = shard->position;
         }
-        note_piece(made, number, piece, shard);
+        note_piece(made, record_of(made, target), piece, shard);
         shard->position += piece->length;
     }
     if (shard != NULL && shard->position > start)
@@ -122,16 +120,15 @@ void tm_made_complete(struct tm_made *made, size_t output, size_t number,
                       const struct tm_results *results, uint64_t probe)
 {
     const struct tm_plan *plan = made->plan;
-    size_t shard;
-    const size_t index = record_of(made, output, number, &shard);
+    const struct tm_target *target = target_of(made, output, number);
     const struct tm_digest *sources = &results->sources[number * plan->width];
     const struct tm_output_record *record;
     struct tm_coded *coded;
 
-    if (index == SIZE_MAX)
+    if (target->shard == TM_NO_TARGET)
         return;
-    record = &made->output->records[index];
-    coded = &made->records[index];
+    record = &made->output->records[record_of(made, target)];
+    coded = &made->records[record_of(made, target)];
     coded->tuned_digest = plan->product == TM_VECTORS
                               ? sources[output + 1]
                               : results->tensors[number];

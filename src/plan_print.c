@@ -85,8 +85,7 @@ static void print_text(const struct tm_plan *plan, const uint64_t *bytes,
            plan->num_tensors - copied, copied);
     printf("total    read %s once, write %s%s, side files %s\n",
            tm_size_text(plan->bytes_read, one), stored ? "at most " : "",
-           tm_size_text(written, two),
-           tm_size_text(plan->bytes_beside, three));
+           tm_size_text(written, two), tm_size_text(plan->bytes_beside, three));
     printf("memory   %s: plan and tables %s, %zu units in flight of %s\n",
            tm_size_text(b->total, one), tm_size_text(b->fixed, two), b->slots,
            tm_size_text(b->slot, three));

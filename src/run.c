@@ -89,8 +89,7 @@ static enum tm_status make_jobs(struct run *run)
         job->checks = calloc(budget->checks + 1, sizeof(*job->checks));
         job->writes = calloc(run->plan->num_outputs + 1, sizeof(*job->writes));
         if (job->transfers == NULL || job->pieces == NULL ||
-            job->checks == NULL ||
-            job->writes == NULL ||
+            job->checks == NULL || job->writes == NULL ||
             !tm_unit_init(&job->unit, run->plan, &run->limits))
             return tm_no_memory();
         tm_jobs_add(&run->idle, job);

@@ -41,8 +41,8 @@ static bool has_avx2(void)
 }
 
 /*
- * VBMI2 is not used: it came with the cores that no longer lower their clock
- * for 512-bit vectors (Ice Lake, Zen 4), so asking for it leaves out those
+ * VBMI2, which rans uses, came with the cores that no longer lower their
+ * clock for 512-bit vectors (Ice Lake, Zen 4): asking for it leaves out those
  * that do (Skylake-SP, Cascade Lake), where AVX2 is the faster choice.
  */
 static bool has_avx512(void)

@@ -163,9 +163,8 @@ static enum tm_status read_open_shard(struct reading *r)
     while (r->disk->in_flight > 0) {
         struct tm_transfer *next, *done = tm_disk_wait(r->disk, -1);
 
-        if (status == TM_OK && tm_signals_end() != 0)
-            status = tm_error(TM_INTERRUPTED, "interrupted by signal %d",
-                              tm_signals_end());
+        if (status == TM_OK)
+            status = tm_signals_check();
         for (; done != NULL; done = next) {
             struct run *run = done->owner;
 

@@ -26,8 +26,9 @@ static enum tm_status check(struct tm_options *options)
 
 static enum tm_status plan(struct tm_task *task, const char *out)
 {
+    (void)out; /* always a directory */
     return tm_plan_diff(&task->disk, &task->options.recipe,
-                        &task->options.settings, out, &task->plan);
+                        &task->options.settings, &task->plan);
 }
 
 static enum tm_status write_beside(struct tm_task *task)

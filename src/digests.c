@@ -41,10 +41,10 @@ static enum tm_status visit(void *context, const void *data, size_t length)
     struct digesting *d = context;
     const unsigned char *bytes = data;
     const uint64_t end = d->position + length;
+    const enum tm_status interrupted = tm_signals_check();
 
-    if (tm_signals_end() != 0)
-        return tm_error(TM_INTERRUPTED, "interrupted by signal %d",
-                        tm_signals_end());
+    if (interrupted != TM_OK)
+        return interrupted;
     tm_hasher_add(&d->whole, data, length);
     complete(d);
     while (d->current < d->count && d->position < end) {

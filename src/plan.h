@@ -12,7 +12,8 @@
  *                    plan_diff.c    fine-tunes to be stored as vectors
  *                    plan_layout.c  output shards and their headers
  *                    plan_bind.c    where each vector's tensors are
- *                    plan_vector.c  the same for stored vectors, by content
+ *                    bind_base.c    what a stored vector was made against
+ *                    plan_output.c  the vectors that are made
  *                    side_files.c   what else belongs to the model
  *                    budget.c       how the memory is divided
  *                    plan_print.c   the plan as text and as JSON
@@ -238,7 +239,7 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
  */
 enum tm_status tm_plan_diff(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
-                            const struct tm_settings *settings, const char *out,
+                            const struct tm_settings *settings,
                             struct tm_plan *plan);
 
 /*

@@ -320,7 +320,7 @@ static enum tm_status make_tensors(struct making *m)
 
 enum tm_status tm_plan_diff(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
-                            const struct tm_settings *settings, const char *out,
+                            const struct tm_settings *settings,
                             struct tm_plan *plan)
 {
     const size_t count = recipe->num_vectors;
@@ -331,7 +331,6 @@ enum tm_status tm_plan_diff(struct tm_disk *disk,
     };
     enum tm_status status, opened;
 
-    (void)out;
     *plan = (struct tm_plan){.recipe = recipe, .codec = settings->codec};
     if (making.first == NULL || making.tensors == NULL)
         status = tm_no_memory();

@@ -500,11 +500,8 @@ static bool is_moving(struct run *run)
 
 static void check_signals(struct run *run)
 {
-    const int signal = tm_signals_end();
-
-    if (signal != 0 && run->status == TM_OK)
-        run->status =
-            tm_error(TM_INTERRUPTED, "interrupted by signal %d", signal);
+    if (run->status == TM_OK)
+        run->status = tm_signals_check();
 }
 
 static void io_loop(struct run *run)

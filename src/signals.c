@@ -52,6 +52,15 @@ int tm_signals_end(void)
     return atomic_load(&end);
 }
 
+enum tm_status tm_signals_check(void)
+{
+    const int signal = tm_signals_end();
+
+    if (signal == 0)
+        return TM_OK;
+    return tm_error(TM_INTERRUPTED, "interrupted by signal %d", signal);
+}
+
 bool tm_signals_report(void)
 {
     return atomic_exchange(&report, false);

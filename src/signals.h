@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 
+#include "io/message.h"
+
 /*
  * From now on SIGINT, SIGTERM and SIGHUP ask for an end, and SIGUSR1 for a
  * line of progress; SIGPIPE is ignored and SIGXFSZ becomes an error of the
@@ -20,6 +22,9 @@ void tm_signals_catch(void);
 
 /* The signal that asked for an end, or 0. */
 int tm_signals_end(void);
+
+/* TM_INTERRUPTED, reported, if one has; else TM_OK. */
+enum tm_status tm_signals_check(void);
 
 /* Whether SIGUSR1 came since the last call. */
 bool tm_signals_report(void);

@@ -25,7 +25,8 @@
  * |t| as f32, rounded toward zero, without sign and all but 7 bits of its
  * mantissa: 8 + 7 bits choose the counter.
  */
-#define TM_DRIFT_BINS ((size_t)1 << 15)
+#define TM_DRIFT_MANTISSA_BITS 7
+#define TM_DRIFT_BINS          ((size_t)1 << (8 + TM_DRIFT_MANTISSA_BITS))
 
 struct tm_drift {
     uint64_t changed; /* elements whose t is not zero */

@@ -72,6 +72,8 @@ static uint64_t widen_magnitude(uint64_t code, const struct format *f)
 
     if (f->mantissa == 52)
         return code;
+    if (code > f->max_finite && f->max_finite % 2 == 0) /* F8_E4M3 */
+        return INF_64 | LEADING_64 >> 1;
     if (code > f->max_finite)
         return INF_64 | ((code << shift) & (LEADING_64 - 1));
     if (exponent == 0)
@@ -187,35 +189,79 @@ static double add_base(uint64_t b, double s, bool wide)
     return (double)((float)double_of(b) + (float)s);
 }
 
-static void element(const struct tm_sum_task *task, bool wide, size_t i,
-                    struct tm_sum_stats *stats)
-{
-    const struct format *bf = &formats[task->base_dtype];
-    const struct format *of = &formats[task->out_dtype];
-    const void *from = at(task->base, bf->bytes, i);
-    void *to = (char *)task->out + i * of->bytes;
-    uint64_t b = widen(from, bf);
-    uint64_t nonfinite = !is_finite(b);
-    double s = chain(task, wide, b, i, &nonfinite);
-    uint64_t code;
+/*
+ * Rounds b + s to `to`, where `from` is what b was widened from; `nonfinite`
+ * of what went into both were not finite.
+ */
+struct result {
+    const struct format *bf, *of;
+    const void *from;
+    void *to;
+    uint64_t b, nonfinite;
+    double s;
+    bool wide;
+};
 
-    if (s == 0 && bf == of) {
-        code = 0;
-        memcpy(&code, from, bf->bytes);
-    } else {
-        code = narrow(s == 0 ? b : bits_of(add_base(b, s, wide)), of);
-    }
-    memcpy(to, &code, of->bytes);
-    stats->nonfinite_inputs += nonfinite;
-    if ((code & ~sign_bit(of)) > of->max_finite) {
+static void finish(const struct result *r, struct tm_sum_stats *stats)
+{
+    uint64_t code = 0;
+
+    if (r->s == 0 && r->bf == r->of)
+        memcpy(&code, r->from, r->bf->bytes);
+    else
+        code = narrow(r->s == 0 ? r->b : bits_of(add_base(r->b, r->s, r->wide)),
+                      r->of);
+    memcpy(r->to, &code, r->of->bytes);
+    stats->nonfinite_inputs += r->nonfinite;
+    if ((code & ~sign_bit(r->of)) > r->of->max_finite) {
         stats->nonfinite_outputs++;
-        stats->overflows += nonfinite == 0;
+        stats->overflows += r->nonfinite == 0;
     }
+}
+
+/* Element i: all but the sum, of which nothing has been counted yet. */
+static struct result begin(enum tm_dtype base_dtype, const void *base,
+                           enum tm_dtype out_dtype, void *out, size_t i)
+{
+    const struct format *bf = &formats[base_dtype], *of = &formats[out_dtype];
+    struct result r = {.bf = bf, .of = of};
+
+    r.from = at(base, bf->bytes, i);
+    r.to = (char *)out + i * of->bytes;
+    r.b = widen(r.from, bf);
+    r.nonfinite = !is_finite(r.b);
+    return r;
 }
 
 void tm_sum_exact(const struct tm_sum_task *task, bool wide, size_t start,
                   size_t n, struct tm_sum_stats *stats)
 {
-    for (size_t i = start; i < start + n; i++)
-        element(task, wide, i, stats);
+    for (size_t i = start; i < start + n; i++) {
+        struct result r =
+            begin(task->base_dtype, task->base, task->out_dtype, task->out, i);
+
+        r.wide = wide;
+        r.s = chain(task, wide, r.b, i, &r.nonfinite);
+        finish(&r, stats);
+    }
+}
+
+void tm_sum_exact_add(enum tm_dtype base_dtype, const void *base,
+                      const float *s, size_t n, enum tm_dtype out_dtype,
+                      void *out, struct tm_sum_stats *stats)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct result r = begin(base_dtype, base, out_dtype, out, i);
+
+        r.wide = base_dtype == TM_F64;
+        r.s = (double)s[i];
+        finish(&r, stats);
+    }
+}
+
+uint64_t tm_sum_exact_widen(enum tm_dtype dtype, const void *data, size_t i)
+{
+    const struct format *f = &formats[dtype];
+
+    return widen(at(data, f->bytes, i), f);
 }

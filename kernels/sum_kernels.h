@@ -84,4 +84,15 @@ extern const struct tm_sum_kernels tm_sum_avx512;
 void tm_sum_exact(const struct tm_sum_task *task, bool wide, size_t start,
                   size_t n, struct tm_sum_stats *stats);
 
+/*
+ * The same for sums that are there already: out[i] = round(widen(base[i]) +
+ * s[i]), with double as the working type where the base is F64.
+ */
+void tm_sum_exact_add(enum tm_dtype base_dtype, const void *base,
+                      const float *s, size_t n, enum tm_dtype out_dtype,
+                      void *out, struct tm_sum_stats *stats);
+
+/* The bits of the double that element i of `data` widens to. */
+uint64_t tm_sum_exact_widen(enum tm_dtype dtype, const void *data, size_t i);
+
 #endif

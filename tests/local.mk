@@ -7,6 +7,7 @@ if HAVE_CMOCKA
 unit_tests += tests/unit/test_sum tests/unit/test_drift \
 	tests/unit/test_engine \
 	tests/unit/test_json tests/unit/test_unit tests/unit/test_unit_coded \
+	tests/unit/test_strip tests/unit/test_select tests/unit/test_mask tests/unit/test_row \
 	tests/unit/test_vector tests/unit/test_vector_files \
 	tests/unit/test_planes tests/unit/test_rans tests/unit/test_chunk
 tests_unit_test_sum_SOURCES = tests/unit/test_sum.c \
@@ -30,10 +31,19 @@ tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 tests_unit_test_chunk_LDADD = $(UNIT_LIBS)
 tests_unit_test_unit_SOURCES = tests/unit/test_unit.c \
 	tests/unit/unit_sample.h tests/unit/unit.h
-tests_unit_test_unit_LDADD = libtaumerge.a $(UNIT_LIBS)
+tests_unit_test_unit_LDADD = libtaumerge.a $(SRC_LIBS) $(UNIT_LIBS)
 tests_unit_test_unit_coded_SOURCES = tests/unit/test_unit_coded.c \
 	tests/unit/unit_sample.h tests/unit/unit.h
-tests_unit_test_unit_coded_LDADD = libtaumerge.a $(UNIT_LIBS)
+tests_unit_test_unit_coded_LDADD = libtaumerge.a $(SRC_LIBS) $(UNIT_LIBS)
+tests_unit_test_select_SOURCES = tests/unit/test_select.c tests/unit/unit.h
+tests_unit_test_select_LDADD = $(UNIT_LIBS)
+tests_unit_test_mask_SOURCES = tests/unit/test_mask.c tests/unit/unit.h
+tests_unit_test_mask_LDADD = $(UNIT_LIBS)
+tests_unit_test_row_SOURCES = tests/unit/test_row.c tests/unit/unit.h
+tests_unit_test_row_LDADD = $(UNIT_LIBS)
+tests_unit_test_strip_SOURCES = tests/unit/test_strip.c \
+	tests/unit/sum_reference.h tests/unit/unit.h
+tests_unit_test_strip_LDADD = $(UNIT_LIBS)
 tests_unit_test_vector_SOURCES = tests/unit/test_vector.c tests/unit/unit.h
 tests_unit_test_vector_LDADD = $(UNIT_LIBS)
 tests_unit_test_vector_files_SOURCES = tests/unit/test_vector_files.c \

@@ -63,7 +63,10 @@ def test_every_exported_name_has_the_prefix(name):
     assert [n for n in names if not n.startswith("tm_")] == []
 
 
-@pytest.mark.parametrize("kernel", ["sum", "drift", "planes", "rans"])
+KERNELS = ["sum", "drift", "planes", "rans", "strip", "select", "mask", "row"]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
 def test_neon_kernels_give_the_same_bits(tmp_path, cpu, kernel):
     compiler = shutil.which("aarch64-linux-gnu-gcc")

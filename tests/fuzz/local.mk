@@ -10,7 +10,7 @@
 #     mkdir /tmp/found
 #     tests/fuzz/fuzz_header -max_total_time=180 \
 #         -dict=tests/fuzz/json.dict /tmp/found tests/fuzz/corpus/header
-FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(IO_LIBS)
+FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(SRC_LIBS) $(IO_LIBS)
 
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
 	tests/fuzz/replay_command_line tests/fuzz/replay_chunk \

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * strip_avx512: the kernels for x86-64 with AVX-512 F, BW, VL and DQ; the
+ * instruction set is asked for as in sum_avx512.c.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/strip_kernels.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(                                                  \
+    __attribute__((                                                            \
+        target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq"))),          \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+#endif
+
+#include "kernels/vec_avx512.h"
+
+#define VD_LANES      8
+#define VEC_REGISTERS 32
+
+typedef __m512d vd;
+
+VEC_INLINE vd vd_set(double a)
+{
+    return _mm512_set1_pd(a);
+}
+
+VEC_INLINE vd vd_load(const double *p)
+{
+    return _mm512_loadu_pd(p);
+}
+
+VEC_INLINE void vd_store(double *p, vd a)
+{
+    _mm512_storeu_pd(p, a);
+}
+
+VEC_INLINE vd vd_widen(const float *p)
+{
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+
+VEC_INLINE void vd_narrow(float *p, vd a)
+{
+    _mm256_storeu_ps(p, _mm512_cvtpd_ps(a));
+}
+
+VEC_INLINE vd vd_abs(vd a)
+{
+    return _mm512_abs_pd(a);
+}
+
+VEC_INLINE vd vd_add_exact(vd s, vd a, vd b)
+{
+    return _mm512_fmadd_pd(a, b, s);
+}
+
+VEC_INLINE vf vf_where_less(vf a, vf b, vf x)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
+}
+
+VEC_INLINE vf vf_where_least(vf a, vf b, vf x)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x);
+}
+
+#define TM_STRIP_TABLE tm_strip_avx512
+#include "kernels/strip_template.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

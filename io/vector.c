@@ -337,6 +337,7 @@ void tm_vector_close(struct tm_vector_stored *vector)
     free(vector->coded);
     free(vector->files);
     free(vector->stats);
+    free(vector->histogram);
     tm_checkpoint_close(&vector->tuned);
     tm_arena_free(&vector->arena);
     *vector = (struct tm_vector_stored){0};

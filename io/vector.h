@@ -93,6 +93,9 @@ struct tm_vector_stored {
     struct tm_vector_file *files;   /* in the order of their names */
     size_t num_files;
     struct tm_vector_stats *stats; /* of tuned.tensors; zero: none recorded */
+    /* TM_DRIFT_BINS counters of all |t| (kernels/drift.h); NULL: there are
+     * none, or coarser ones. malloc'ed. */
+    uint64_t *histogram;
     struct tm_arena arena;
     uint64_t bytes_kept; /* memory beside arenas and `tuned` */
 };

@@ -19,6 +19,7 @@
 #include "io/path.h"
 #include "io/vector.h"
 #include "io/vector_parts.h"
+#include "kernels/drift.h"
 
 /* What the text ends with: this, the digits of the digest, and LAST. */
 #define KEY  "\"xxh128\": \""
@@ -439,12 +440,56 @@ static enum tm_status take_any(void *context, const char *key,
     return tm_json_skip(text);
 }
 
+/* The counters of a histogram that is as fine as can be, or nothing. */
+static enum tm_status get_histogram(const struct tm_json_text *text,
+                                    const json_t *value, uint64_t **histogram)
+{
+    const json_t *list = json_object_get(value, "counts");
+    const size_t count = json_array_size(list);
+    uint64_t bits, first;
+
+    if (!get_size(json_object_get(value, "mantissa_bits"), &bits) ||
+        !get_size(json_object_get(value, "first"), &first) ||
+        !json_is_array(list))
+        return bad(text, "its histogram is damaged");
+    if (bits != TM_DRIFT_MANTISSA_BITS)
+        return TM_OK;
+    if (*histogram != NULL || first > TM_DRIFT_BINS ||
+        count > TM_DRIFT_BINS - first)
+        return bad(text, "its histogram is damaged");
+    *histogram = calloc(TM_DRIFT_BINS, sizeof(**histogram));
+    if (*histogram == NULL)
+        return tm_no_memory();
+    for (size_t i = 0; i < count; i++)
+        if (!get_size(json_array_get(list, i), &(*histogram)[first + i]))
+            return bad(text, "its histogram is damaged");
+    return TM_OK;
+}
+
+static enum tm_status take_histogram(struct parser *p,
+                                     struct tm_json_text *text)
+{
+    json_t *value = tm_json_value(text);
+    enum tm_status status;
+
+    if (value == NULL)
+        return text->status;
+    status = get_histogram(text, value, &p->vector->histogram);
+    if (p->vector->histogram != NULL)
+        p->vector->bytes_kept += TM_DRIFT_BINS * sizeof(uint64_t);
+    json_decref(value);
+    return status;
+}
+
 /* Notes where the statistics of the tensors are, for later. */
 static enum tm_status find_tensors(void *context, const char *key,
                                    struct tm_json_text *text)
 {
-    struct tm_vector_manifest *manifest = context;
+    struct parser *p = context;
+    struct tm_vector_manifest *manifest = p->manifest;
 
+    if (strcmp(key, "histogram") == 0)
+        return take_histogram(p, text);
     if (strcmp(key, "tensors") != 0)
         return tm_json_skip(text);
     if (manifest->statistics != 0)
@@ -459,7 +504,7 @@ static enum tm_status take_statistics(void *context, const char *key,
     struct parser *p = context;
 
     (void)key;
-    return tm_json_members(text, find_tensors, p->manifest);
+    return tm_json_members(text, find_tensors, p);
 }
 
 /* --- all members ---------------------------------------------------------*/

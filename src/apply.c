@@ -18,8 +18,9 @@ static enum tm_status check(struct tm_options *options)
                         options->num_paths < 2 ? "too few paths are given"
                                                : "too many paths are given");
     options->recipe.base = options->paths[0];
+    options->recipe.has_base = true;
     options->vectors[options->recipe.num_vectors++] =
-        (struct tm_vector){.path = options->paths[1], .weight = 1};
+        (struct tm_vector){.path = options->paths[1]};
     return TM_OK;
 }
 

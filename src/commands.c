@@ -18,6 +18,15 @@ void tm_command_help(const char *usage, unsigned command)
     tm_options_print(command);
 }
 
+void tm_print_name(const char *name)
+{
+    char text[4096]; /* no path is longer */
+
+    snprintf(text, sizeof(text), "%s", name);
+    tm_mask(text);
+    fputs(text, stdout);
+}
+
 enum tm_status tm_flush_stdout(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -16,9 +16,13 @@ enum tm_status tm_command_diff(int argc, char **argv);
 enum tm_status tm_command_apply(int argc, char **argv);
 enum tm_status tm_command_verify(int argc, char **argv);
 enum tm_status tm_command_inspect(int argc, char **argv);
+enum tm_status tm_command_methods(int argc, char **argv);
 
 /* The usage line and the options of a command, to stdout. */
 void tm_command_help(const char *usage, unsigned command);
+
+/* A name that comes from outside, masked, to stdout. */
+void tm_print_name(const char *name);
 
 /* Flushes stdout; TM_IO_ERROR, reported, if anything did not get through. */
 enum tm_status tm_flush_stdout(void);

@@ -18,9 +18,10 @@ static enum tm_status check(struct tm_options *options)
         return tm_error(TM_USAGE, "%s is given: diff BASE TUNED... -o VECTOR",
                         options->num_paths == 0 ? "no path" : "no fine-tune");
     recipe->base = options->paths[0];
+    recipe->has_base = true;
     for (size_t i = 1; i < options->num_paths; i++)
         options->vectors[recipe->num_vectors++] =
-            (struct tm_vector){.path = options->paths[i], .weight = 1};
+            (struct tm_vector){.path = options->paths[i]};
     return TM_OK;
 }
 

@@ -15,6 +15,7 @@
 #include "io/path.h"
 #include "io/text.h"
 #include "src/manifest.h"
+#include "src/parameter.h"
 #include "src/products.h"
 
 /* Mantissa bits of the histogram that is kept while encoding. */
@@ -25,28 +26,19 @@
 
 /* --- statistics ----------------------------------------------------------*/
 
-/* The shortest text that reads back as `value`. */
-static void print_number(double value, char text[32])
-{
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, 32, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            return;
-    }
-}
-
 static void put_stats(const struct tm_vector_stats *stats, const char *name,
                       struct tm_json_writer *writer)
 {
-    char sum[32], absolute[32], squares[32], largest[32], text[192];
+    char sum[TM_NUMBER_TEXT], absolute[TM_NUMBER_TEXT];
+    char squares[TM_NUMBER_TEXT], largest[TM_NUMBER_TEXT];
+    char text[24 + 4 * TM_NUMBER_TEXT];
 
-    print_number(stats->sum, sum);
-    print_number(stats->absolute, absolute);
-    print_number(stats->squares, squares);
-    print_number(stats->largest, largest);
     snprintf(text, sizeof(text), "[%llu,%s,%s,%s,%s]",
-             (unsigned long long)stats->changed, sum, absolute, squares,
-             largest);
+             (unsigned long long)stats->changed,
+             tm_number_text(stats->sum, sum),
+             tm_number_text(stats->absolute, absolute),
+             tm_number_text(stats->squares, squares),
+             tm_number_text(stats->largest, largest));
     tm_json_raw(writer, name, text);
 }
 

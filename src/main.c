@@ -25,12 +25,14 @@ static const struct command {
     enum tm_status (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-    {"merge", tm_command_merge, "add weighted task vectors to a base"},
+    {"merge", tm_command_merge,
+     "merge checkpoints, by a recipe or by -b and -t"},
     {"diff", tm_command_diff, "store fine-tunes as vectors against a base"},
     {"apply", tm_command_apply, "put a stored vector back on its base"},
     {"plan", tm_command_plan, "what a merge would read, write and take"},
     {"verify", tm_command_verify, "re-read an output and check its digests"},
     {"inspect", tm_command_inspect, "list the tensors of a checkpoint"},
+    {"methods", tm_command_methods, "list the methods of merging"},
 };
 
 #define NUM_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -39,9 +41,10 @@ static void print_help(void)
 {
     puts("usage: taumerge COMMAND [OPTIONS]\n"
          "\n"
-         "Merges checkpoints larger than memory: adds weighted task vectors\n"
-         "(a fine-tune minus its base) to a base, in one pass over the disk.\n"
+         "Merges checkpoints larger than memory, by a recipe, or by adding\n"
+         "weighted task vectors (a fine-tune minus its base) to a base.\n"
          "\n"
+         "  taumerge merge RECIPE.yaml -o OUT\n"
          "  taumerge merge -b BASE -t TUNED -w 0.4 -t OTHER -w -1 -o OUT\n"
          "\n"
          "commands:");

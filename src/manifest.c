@@ -12,6 +12,7 @@
 
 #include "io/json.h"
 #include "io/outfile.h"
+#include "src/recipe_tell.h"
 
 struct writing {
     const struct tm_plan *plan;
@@ -77,31 +78,6 @@ static enum tm_status write_index(struct writing *w)
 
 /* --- taumerge.json -------------------------------------------------------*/
 
-static void put_recipe(const struct tm_recipe *recipe,
-                       struct tm_json_writer *writer)
-{
-    tm_json_begin(writer, "recipe", '{');
-    tm_json_string(writer, "method", "task_arithmetic");
-    tm_json_string(writer, "base", recipe->base);
-    tm_json_begin(writer, "vectors", '[');
-    for (size_t i = 0; i < recipe->num_vectors; i++) {
-        tm_json_begin(writer, NULL, '{');
-        tm_json_string(writer, "path", recipe->vectors[i].path);
-        tm_json_real(writer, "weight", recipe->vectors[i].weight);
-        tm_json_finish(writer, '}');
-    }
-    tm_json_finish(writer, ']');
-    if (recipe->has_dtype)
-        tm_json_string(writer, "dtype", tm_dtype_name(recipe->dtype));
-    if (recipe->shard_size > 0)
-        tm_json_integer(writer, "shard_size", recipe->shard_size);
-    if (recipe->allow_missing)
-        tm_json_boolean(writer, "allow_missing", true);
-    if (recipe->allow_extra)
-        tm_json_boolean(writer, "allow_extra", true);
-    tm_json_finish(writer, '}');
-}
-
 static void put_inputs(const struct writing *w, struct tm_json_writer *writer)
 {
     const struct tm_plan *plan = w->plan;
@@ -109,10 +85,8 @@ static void put_inputs(const struct writing *w, struct tm_json_writer *writer)
     tm_json_begin(writer, "inputs", '[');
     for (size_t i = 0; i < plan->width; i++) {
         tm_json_begin(writer, NULL, '{');
-        tm_json_string(writer, "path",
-                       i == 0 ? plan->recipe->base
-                              : plan->recipe->vectors[i - 1].path);
-        tm_json_string(writer, "role", i == 0 ? "base" : "vector");
+        tm_json_string(writer, "path", tm_recipe_model(plan->recipe, i));
+        tm_json_string(writer, "role", tm_recipe_role(plan->recipe, i));
         tm_json_begin(writer, "tensors", '{');
         for (size_t t = 0; t < plan->num_tensors; t++)
             if (tm_plan_sources(plan, t)[i].file != TM_NO_FILE)
@@ -200,7 +174,7 @@ static enum tm_status write_manifest(struct writing *w, const char *name)
     tm_json_string(&writer, "taumerge", PACKAGE_VERSION);
     tm_json_integer(&writer, "format", TM_MANIFEST_FORMAT);
     tm_json_integer(&writer, "numerics", TM_NUMERICS_VERSION);
-    put_recipe(w->plan->recipe, &writer);
+    tm_recipe_put(&writer, w->plan->recipe, true);
     put_inputs(w, &writer);
     put_files(w, &writer);
     put_tensors(w, &writer);

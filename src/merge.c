@@ -9,30 +9,33 @@
 #include <sys/statvfs.h>
 
 #include "src/commands.h"
+#include "src/evaluate.h"
+#include "src/given.h"
 #include "src/made_manifest.h"
 #include "src/manifest.h"
 #include "src/probe.h"
 #include "src/report.h"
+#include "src/series.h"
 #include "src/task.h"
 
 static enum tm_status check(struct tm_options *options)
 {
-    enum tm_status status = TM_OK;
+    enum tm_status status = tm_given_check(options);
 
-    if (options->num_paths > 0)
-        status =
-            tm_error(TM_USAGE, "'%s': belongs to no option", options->paths[0]);
-    if (options->recipe.base == NULL)
-        status = tm_error(TM_USAGE, "no base is given (-b BASE)");
-    if (options->recipe.num_vectors == 0)
-        status = tm_error(TM_USAGE, "no vector is given (-t VECTOR)");
-    return status;
+    if (status == TM_OK)
+        status = tm_series_name(options);
+    return status == TM_OK ? tm_given_complete(options) : status;
 }
 
 static enum tm_status plan(struct tm_task *task, const char *out)
 {
-    return tm_plan_make(&task->disk, &task->options.recipe,
-                        &task->options.settings, out, &task->plan);
+    const struct tm_recipe *recipe = &task->options.recipe;
+    const enum tm_status status = tm_plan_make(
+        &task->disk, recipe, &task->options.settings, out, &task->plan);
+
+    if (status == TM_OK)
+        tm_evaluate_warn_unused(recipe);
+    return status;
 }
 
 static enum tm_status write_beside(struct tm_task *task)
@@ -53,14 +56,25 @@ static void report(const struct tm_task *task)
     tm_report(&task->plan, &task->results, task->options.out);
 }
 
+/* Before this recipe come the documents whose results it needs. */
+static enum tm_status prepare(const struct tm_options *options);
+
 static const struct tm_task_kind merging = {
     .command = TM_FOR_MERGE,
-    .usage = "merge -b BASE [-t VECTOR [-w WEIGHT]]... -o OUT",
+    .usage = "merge RECIPE.yaml -o OUT\n"
+             "       taumerge merge -b BASE [-t VECTOR [-w WEIGHT]]... -o OUT",
     .check = check,
+    .prepare = prepare,
+    .clean_up = tm_series_remove,
     .plan = plan,
     .write = write_beside,
     .report = report,
 };
+
+static enum tm_status prepare(const struct tm_options *options)
+{
+    return tm_series_make(options, &merging);
+}
 
 enum tm_status tm_command_merge(int argc, char **argv)
 {
@@ -69,7 +83,8 @@ enum tm_status tm_command_merge(int argc, char **argv)
 
 static const struct tm_task_kind planning = {
     .command = TM_FOR_PLAN,
-    .usage = "plan -b BASE [-t VECTOR [-w WEIGHT]]... [-o OUT]",
+    .usage = "plan RECIPE.yaml [-o OUT]\n"
+             "       taumerge plan -b BASE [-t VECTOR [-w WEIGHT]]... [-o OUT]",
     .check = check,
     .plan = plan,
 };
@@ -85,24 +100,46 @@ static uint64_t free_space(const char *path)
 
 static enum tm_status print_plan(struct tm_task *task)
 {
-    const struct tm_settings *settings = &task->options.settings;
-    const char *directory =
-        task->options.out != NULL ? task->staging.parent : ".";
-    struct tm_speed speed;
+    const struct tm_options *options = &task->options;
+    const char *directory = ".";
+    const char *first = tm_series_first(options);
+    struct tm_speed speed = {0};
+    enum tm_status status;
 
-    tm_probe(&task->plan, settings, &task->disk, directory, &speed);
-    return tm_plan_print(&task->plan, settings->json, free_space(directory),
+    if (first != NULL)
+        return tm_error(TM_USAGE,
+                        "%s: document '%s' has to be made before the rest can "
+                        "be planned (--document)",
+                        options->paths[0], first);
+    status = tm_task_plan(task, &planning, options->out);
+    if (status != TM_OK)
+        return status;
+    if (options->out != NULL)
+        directory = task->staging.parent;
+    if (options->settings.only_tensors == NULL)
+        tm_probe(&task->plan, &options->settings, &task->disk, directory,
+                 &speed);
+    return tm_plan_print(&task->plan, &options->settings, free_space(directory),
                          &speed);
+}
+
+static enum tm_status print_recipe(const struct tm_recipe *recipe)
+{
+    const enum tm_status status = tm_recipe_print(recipe);
+
+    return status == TM_OK ? tm_flush_stdout() : status;
 }
 
 enum tm_status tm_command_plan(int argc, char **argv)
 {
     struct tm_task task = {0};
+    const struct tm_options *options = &task.options;
     enum tm_status status = tm_task_parse(&task, argc, argv, &planning);
 
-    if (status == TM_OK && !task.options.help) {
-        status = tm_task_plan(&task, &planning, task.options.out);
-        if (status == TM_OK)
+    if (status == TM_OK && !options->help) {
+        if (options->settings.print_recipe)
+            status = print_recipe(&options->recipe);
+        else
             status = print_plan(&task);
     }
     tm_task_free(&task);

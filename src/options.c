@@ -6,16 +6,12 @@
 
 #include "src/options.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <locale.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#include "io/checked.h"
+#include "src/argument.h"
 
 /* Enough for any disk; little on the machines this is for. */
 #define DEFAULT_MEMORY ((uint64_t)512 << 20)
@@ -26,6 +22,8 @@
 #define WRITING (MERGING | TM_FOR_DIFF | TM_FOR_APPLY)
 #define RUNNING (WRITING | TM_FOR_VERIFY)
 #define MOVING  (RUNNING | TM_FOR_INSPECT)
+#define ANY     (MOVING | TM_FOR_METHODS)
+#define TELLING (TM_FOR_PLAN | TM_FOR_VERIFY | TM_FOR_INSPECT | TM_FOR_METHODS)
 
 /* Long options without a letter. */
 enum {
@@ -42,6 +40,12 @@ enum {
     OPT_DIGEST,
     OPT_CODEC,
     OPT_AS_VECTOR,
+    OPT_SET,
+    OPT_LAX,
+    OPT_DOCUMENT,
+    OPT_SEED,
+    OPT_TENSOR,
+    OPT_PRINT_RECIPE,
 };
 
 static const struct option_line {
@@ -56,6 +60,13 @@ static const struct option_line {
     {"vector", 't', MERGING, "VECTOR",
      "a fine-tuned checkpoint or a stored vector; repeat"},
     {"weight", 'w', MERGING, "WEIGHT", "of the vector before it (1)"},
+    {"set", OPT_SET, MERGING, "NAME=VALUE",
+     "in the recipe: models.1.parameters.weight=0.3"},
+    {"document", OPT_DOCUMENT, MERGING, "NAME",
+     "which of the recipes in the file to make"},
+    {"lax", OPT_LAX, MERGING, NULL,
+     "warn of keys in the recipe that nobody knows"},
+    {"seed", OPT_SEED, MERGING, "N", "of random masks (0)"},
     {"output", 'o', WRITING, "OUT", "what to make"},
     {"force", 'f', WRITING, NULL, "replace OUT if it exists"},
     {"as-vector", OPT_AS_VECTOR, MERGING, NULL,
@@ -78,70 +89,17 @@ static const struct option_line {
     {"progress", OPT_PROGRESS, MOVING, "KIND", "auto, bar, json or none"},
     {"digest", OPT_DIGEST, TM_FOR_INSPECT, NULL,
      "compute digests where none are recorded"},
-    {"json", OPT_JSON, TM_FOR_PLAN | TM_FOR_VERIFY | TM_FOR_INSPECT, NULL,
-     "print JSON"},
-    {"quiet", 'q', MOVING, NULL, "print errors only"},
-    {"verbose", 'v', MOVING, NULL, "say more"},
-    {"help", 'h', MOVING, NULL, "print this"},
+    {"tensor", OPT_TENSOR, TM_FOR_PLAN, "GLOB",
+     "print what is done with the tensors so named"},
+    {"print-recipe", OPT_PRINT_RECIPE, TM_FOR_PLAN, NULL,
+     "print the recipe as it is understood, no more"},
+    {"json", OPT_JSON, TELLING, NULL, "print JSON"},
+    {"quiet", 'q', ANY, NULL, "print errors only"},
+    {"verbose", 'v', ANY, NULL, "say more"},
+    {"help", 'h', ANY, NULL, "print this"},
 };
 
 #define NUM_LINES (sizeof(lines) / sizeof(lines[0]))
-
-/* --- values --------------------------------------------------------------*/
-
-/* Digits with K M G T (powers of 1024) or KB ... (powers of 1000). */
-static bool parse_size(const char *text, uint64_t *size)
-{
-    static const char letters[] = "KMGT";
-    uint64_t number, scale = 1;
-    char *end;
-    const char *letter;
-
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    errno = 0;
-    number = strtoull(text, &end, 10);
-    if (errno != 0)
-        return false;
-    letter = *end != '\0' ? strchr(letters, *end & ~0x20) : NULL;
-    if (letter != NULL) {
-        const uint64_t step = strcasecmp(end + 1, "b") == 0 ? 1000 : 1024;
-
-        for (const char *l = letters; l <= letter; l++)
-            scale *= step;
-        end += step == 1000 ? 2 : 1;
-    }
-    return *end == '\0' && tm_mul(number, scale, size);
-}
-
-/*
- * A number that is finite as a float too, since most tensors are computed
- * with; with a decimal point in any locale.
- */
-static bool parse_weight(const char *text, double *weight)
-{
-    static locale_t c_locale;
-    char *end;
-
-    if (c_locale == (locale_t)0)
-        c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (c_locale == (locale_t)0 || text[0] == '\0' ||
-        strpbrk(text, " \t\n\v\f\rxX") != NULL)
-        return false;
-    *weight = strtod_l(text, &end, c_locale);
-    return *end == '\0' && isfinite((float)*weight);
-}
-
-static bool parse_choice(const char *text, const char *const *names,
-                         unsigned count, unsigned *choice)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *choice = i;
-            return true;
-        }
-    return false;
-}
 
 /* --- the options one by one ----------------------------------------------*/
 
@@ -153,8 +111,9 @@ static enum tm_status bad_value(const char *option, const char *value,
 
 static enum tm_status set_vector(struct tm_options *o, const char *path)
 {
+    o->weights[o->recipe.num_vectors] = 1;
     o->vectors[o->recipe.num_vectors++] =
-        (struct tm_vector){.path = path, .weight = 1};
+        (struct tm_vector){.path = path, .name = path};
     return TM_OK;
 }
 
@@ -167,8 +126,32 @@ static enum tm_status set_weight(struct tm_options *o, const char *text,
         return tm_error(TM_USAGE, "-w %s: '%s' has a weight already", text,
                         o->vectors[o->recipe.num_vectors - 1].path);
     *has_weight = true;
-    if (!parse_weight(text, &o->vectors[o->recipe.num_vectors - 1].weight))
+    if (!tm_argument_number(text, &o->weights[o->recipe.num_vectors - 1]))
         return bad_value("weight", text, "a finite number");
+    return TM_OK;
+}
+
+/* NAME=VALUE, of which NAME is kept apart in the arena. */
+static enum tm_status set_override(struct tm_options *o, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    char *name;
+
+    if (equals == NULL || equals == text)
+        return bad_value("set", text, "of the form NAME=VALUE");
+    name = tm_arena_copy(&o->arena, text, (size_t)(equals - text));
+    if (name == NULL)
+        return tm_no_memory();
+    o->overrides[o->num_overrides++] =
+        (struct tm_override){.path = name, .value = equals + 1};
+    return TM_OK;
+}
+
+static enum tm_status set_seed(struct tm_options *o, const char *text)
+{
+    o->has_seed = true;
+    if (!tm_argument_whole(text, &o->recipe.seed))
+        return bad_value("seed", text, "a number from 0 to 2^64 - 1");
     return TM_OK;
 }
 
@@ -185,11 +168,9 @@ static enum tm_status set_once(const char **target, const char *option,
 
 static enum tm_status set_threads(struct tm_settings *s, const char *text)
 {
-    char *end;
-    const unsigned long value = strtoul(text, &end, 10);
+    uint64_t value;
 
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 ||
-        value > MAX_THREADS)
+    if (!tm_argument_whole(text, &value) || value < 1 || value > MAX_THREADS)
         return bad_value("threads", text, "a number from 1 to 1024");
     s->threads = (unsigned)value;
     return TM_OK;
@@ -198,7 +179,7 @@ static enum tm_status set_threads(struct tm_settings *s, const char *text)
 static enum tm_status set_size(uint64_t *target, const char *option,
                                const char *text)
 {
-    if (!parse_size(text, target) || *target == 0)
+    if (!tm_argument_size(text, target) || *target == 0)
         return bad_value(option, text, "a size like 512M or 5GB");
     return TM_OK;
 }
@@ -213,19 +194,19 @@ static enum tm_status set_choices(struct tm_settings *s, int code,
     unsigned choice;
 
     if (code == OPT_IO) {
-        if (!parse_choice(text, engines, 3, &choice))
+        if (!tm_argument_choice(text, engines, 3, &choice))
             return bad_value("io", text, "auto, uring or threads");
         s->io = (enum tm_io_choice)choice;
     } else if (code == OPT_DIRECT) {
-        if (!parse_choice(text, directs, 3, &choice))
+        if (!tm_argument_choice(text, directs, 3, &choice))
             return bad_value("direct", text, "auto, on or off");
         s->direct = (enum tm_direct)choice;
     } else if (code == OPT_CODEC) {
-        if (!parse_choice(text, codecs, 2, &choice))
+        if (!tm_argument_choice(text, codecs, 2, &choice))
             return bad_value("codec", text, "auto or zstd");
         s->codec = (enum tm_codec)choice;
     } else {
-        if (!parse_choice(text, kinds, 4, &choice))
+        if (!tm_argument_choice(text, kinds, 4, &choice))
             return bad_value("progress", text, "auto, bar, json or none");
         s->progress = (enum tm_progress_kind)choice;
     }
@@ -266,6 +247,12 @@ static void set_flag(struct tm_options *o, int code)
     case OPT_AS_VECTOR:
         o->settings.as_vector = true;
         break;
+    case OPT_LAX:
+        o->settings.lax = true;
+        break;
+    case OPT_PRINT_RECIPE:
+        o->settings.print_recipe = true;
+        break;
     case OPT_ALLOW_MISSING:
         o->recipe.allow_missing = true;
         break;
@@ -288,6 +275,14 @@ static enum tm_status set(struct tm_options *o, int code, const char *text,
         return set_weight(o, text, has_weight);
     case 'o':
         return set_once(&o->out, "output", text);
+    case OPT_SET:
+        return set_override(o, text);
+    case OPT_DOCUMENT:
+        return set_once(&o->document, "document", text);
+    case OPT_SEED:
+        return set_seed(o, text);
+    case OPT_TENSOR:
+        return set_once(&o->settings.only_tensors, "tensor", text);
     case OPT_DTYPE:
         return set_dtype(&o->recipe, text);
     case OPT_SHARD_SIZE:
@@ -357,6 +352,21 @@ enum tm_status tm_options_isa(enum tm_isa *isa)
                     cap);
 }
 
+/* Room for as many values of repeated options as there are arguments. */
+static enum tm_status make_room(struct tm_options *options, int argc)
+{
+    const size_t most = (size_t)argc + 1;
+
+    options->vectors = calloc(most, sizeof(*options->vectors));
+    options->weights = calloc(most, sizeof(*options->weights));
+    options->overrides = calloc(most, sizeof(*options->overrides));
+    options->recipe.vectors = options->vectors;
+    if (options->vectors == NULL || options->weights == NULL ||
+        options->overrides == NULL)
+        return tm_no_memory();
+    return TM_OK;
+}
+
 enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
                                 struct tm_options *options)
 {
@@ -365,13 +375,9 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
     bool has_weight = false;
     int code;
 
-    *options = (struct tm_options){
-        .settings = {.memory = DEFAULT_MEMORY},
-        .vectors = calloc((size_t)argc + 1, sizeof(*options->vectors)),
-    };
-    if (options->vectors == NULL)
-        return tm_no_memory();
-    options->recipe.vectors = options->vectors;
+    *options = (struct tm_options){.settings = {.memory = DEFAULT_MEMORY}};
+    if (make_room(options, argc) != TM_OK)
+        return TM_SYSTEM;
     make_tables(command, longs, shorts);
     opterr = 0;
     optind = 0; /* start anew, also in a second call (fuzzing) */
@@ -395,8 +401,16 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
 
 void tm_options_free(struct tm_options *options)
 {
+    if (options->was_read)
+        tm_recipe_free(&options->recipe);
+    options->was_read = false;
     free(options->vectors);
+    free(options->weights);
+    free(options->overrides);
+    tm_arena_free(&options->arena);
     options->vectors = NULL;
+    options->weights = NULL;
+    options->overrides = NULL;
 }
 
 void tm_options_print(unsigned command)

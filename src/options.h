@@ -8,7 +8,9 @@
 #ifndef TM_SRC_OPTIONS_H
 #define TM_SRC_OPTIONS_H
 
+#include "io/arena.h"
 #include "src/recipe.h"
+#include "src/recipe_file.h"
 
 /* Commands, as a bit each: an option names those that take it. */
 enum tm_command_bit {
@@ -18,16 +20,31 @@ enum tm_command_bit {
     TM_FOR_INSPECT = 8,
     TM_FOR_DIFF = 16,
     TM_FOR_APPLY = 32,
+    TM_FOR_METHODS = 64,
 };
 
 struct tm_options {
+    /*
+     * What options say of it: src/given.h completes it, or has it read from a
+     * file.
+     */
     struct tm_recipe recipe;
     struct tm_settings settings;
     const char *out; /* NULL: none given */
     bool help;
     char **paths; /* arguments that belong to no option */
     size_t num_paths;
+    const char *document;          /* of several in a file; NULL: none given */
+    bool was_read;                 /* recipe, from a file */
+    bool has_seed;                 /* recipe.seed was given */
+    struct tm_override *overrides; /* --set, owned */
+    size_t num_overrides;
+    struct tm_recipe_alias *aliases; /* of other documents (src/series.h) */
+    bool *is_made;                   /* which of them this run has made */
+    size_t num_aliases;
     struct tm_vector *vectors; /* recipe.vectors, owned */
+    double *weights;           /* of each of them, owned */
+    struct tm_arena arena;
 };
 
 /*

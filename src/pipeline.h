@@ -9,11 +9,15 @@
  *         ^                                                     worker
  *         +---------------------- hashed <--------------------------+
  *
- * Within a worker, a tile goes through up to four files:
+ * What is of a group (src/group.h) goes through the workers once for each
+ * phase, before its output is computed.
+ *
+ * Within a worker, a tile goes through up to five files:
  *
  *     sources.c   what the inputs of a chunk are: as they were read, decoded,
  *                 converted
  *     compute.c   the output of a tile
+ *     strips.c    of a method that works on strips
  *     encode.c    chunks of vectors that are made
  *     hash.c      the ordered stage: digests, the block that two units share,
  *                 the place of encoded chunks in their files
@@ -28,8 +32,10 @@
 #include "io/digest.h"
 #include "kernels/drift.h"
 #include "src/budget.h"
+#include "src/group.h"
 #include "src/made.h"
 #include "src/results.h"
+#include "src/strips.h"
 #include "src/unit.h"
 
 /* Bytes of the slot that are to be written, whole blocks. */
@@ -51,8 +57,14 @@ struct tm_job {
     size_t num_checks;
     struct tm_write *writes; /* filled in by the ordered stage */
     size_t num_writes;
-    struct tm_stream *stream;
-    uint64_t sequence; /* of the unit in its shard */
+    struct tm_stream *stream; /* NULL: nothing of it is written */
+    uint64_t sequence;        /* of the unit in its shard */
+    struct tm_group *group;   /* NULL: it is of none */
+    unsigned phase;           /* of it, that the job is in or waits for */
+    double *sums;             /* that measuring it gave, block by block */
+    uint64_t *ties;           /* of each select, before the unit */
+    bool is_counted;          /* ties are known */
+    bool is_decoded;          /* coded sources are in the slot (unit.h) */
     struct tm_job *next;
 };
 
@@ -93,8 +105,8 @@ struct tm_pipeline {
     pthread_cond_t work; /* `ready` has one, or `closed` */
     struct tm_jobs ready;
     struct tm_jobs hashed;
-    size_t computing; /* jobs that workers or streams hold */
-    bool closed;      /* no more work will come */
+    struct tm_groups groups;
+    bool closed; /* no more work will come */
     enum tm_status status;
 };
 
@@ -107,6 +119,10 @@ struct tm_tools {
     struct tm_coder *coder;
     uint32_t *bins;   /* TM_DRIFT_BINS, all zero between chunks */
     uint64_t *filled; /* of each area so far */
+    struct tm_strips strips;
+    struct tm_work work; /* of a tensor that lies in one unit */
+    double *sums;        /* of the blocks of such a one */
+    uint64_t *ties;      /* of each select of it */
 };
 
 void tm_jobs_add(struct tm_jobs *jobs, struct tm_job *job);
@@ -137,6 +153,14 @@ enum tm_status tm_sources_get(struct tm_pipeline *pipeline,
                               const struct tm_part *part, void *place);
 
 /*
+ * The same for a tile as a whole, whose coded sources are decoded into their
+ * places in the slot if they are not there yet.
+ */
+enum tm_status tm_sources_get_tile(struct tm_pipeline *pipeline,
+                                   struct tm_tools *tools,
+                                   const struct tm_part *tile);
+
+/*
  * The words of the base that `dtype` words are coded against: `count` words
  * of source 0, converted and continued with zeros as docs/format.md has it.
  * NULL where there is no base.
@@ -148,6 +172,18 @@ const void *tm_sources_base(struct tm_pipeline *pipeline,
 /* compute.c: makes what the unit's slot has to hold beside its inputs. */
 enum tm_status tm_compute(struct tm_pipeline *pipeline, struct tm_job *job,
                           struct tm_tools *tools);
+
+/* Measures the unit's tile number `tile`; as tm_strips_measure. */
+enum tm_status tm_tile_measure(struct tm_pipeline *pipeline,
+                               struct tm_tools *tools, struct tm_job *job,
+                               size_t tile, const struct tm_work *work,
+                               double *sums);
+
+/* Counts its ties; as tm_strips_count. */
+enum tm_status tm_tile_count_ties(struct tm_pipeline *pipeline,
+                                  struct tm_tools *tools, struct tm_job *job,
+                                  size_t tile, const struct tm_work *work,
+                                  uint64_t *ties);
 
 /*
  * encode.c: encodes the chunk `part`, whose sources tools->data has, for every

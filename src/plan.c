@@ -7,29 +7,11 @@
 #include "src/plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/path.h"
-
-/* The base's own column of sources. */
-static enum tm_status bind_base(struct tm_plan *plan)
-{
-    uint32_t first;
-    const enum tm_status status = tm_plan_add_files(plan, &plan->base, &first);
-
-    plan->width = 1 + plan->recipe->num_vectors;
-    plan->sources =
-        calloc(plan->num_tensors * plan->width + 1, sizeof(*plan->sources));
-    if (status == TM_OK && plan->sources == NULL)
-        return tm_no_memory();
-    if (status != TM_OK)
-        return status;
-    for (size_t i = 0; i < plan->num_tensors * plan->width; i++)
-        plan->sources[i].file = TM_NO_FILE;
-    for (size_t t = 0; t < plan->num_tensors; t++)
-        plan->sources[t * plan->width] =
-            tm_plan_raw(&plan->base.tensors[t], first);
-    return TM_OK;
-}
+#include "src/plan_list.h"
+#include "src/vocabulary.h"
 
 uint64_t tm_plan_source_bytes(const struct tm_plan *plan, size_t tensor,
                               size_t column)
@@ -49,8 +31,8 @@ static void count_memory(struct tm_plan *plan)
 {
     plan->bytes_kept +=
         plan->num_tensors *
-            (sizeof(*plan->tensors) + sizeof(*plan->base.tensors) +
-             plan->width * sizeof(*plan->sources)) +
+            (sizeof(*plan->tensors) + plan->width * sizeof(*plan->sources)) +
+        plan->base.num_tensors * sizeof(*plan->base.tensors) +
         plan->base.table_size * sizeof(*plan->base.table) +
         plan->files_capacity * sizeof(*plan->files) + plan->base.arena.bytes +
         plan->num_coded * sizeof(*plan->coded) +
@@ -91,7 +73,8 @@ enum tm_status tm_plan_open_base(struct tm_plan *plan, struct tm_disk *disk)
 
     if (tm_vector_is(path))
         return tm_error(TM_BAD_DATA,
-                        "%s: is a stored vector and cannot be a base", path);
+                        "%s: is a stored vector and cannot be a base%s", path,
+                        plan->recipe->has_base ? "" : ": base_model is needed");
     return tm_checkpoint_open(disk, path, &plan->base);
 }
 
@@ -151,8 +134,8 @@ static enum tm_status store_result(struct tm_plan *plan)
         for (size_t t = from->first; t < from->first + from->count; t++) {
             const struct tm_tensor own = result_tensor(plan, t);
 
-            output->records[t] =
-                tm_output_record_of(&plan->base.tensors[t], &own);
+            output->records[t] = tm_output_record_of(
+                tm_checkpoint_get(&plan->base, own.name), &own);
             plan->targets[t] =
                 (struct tm_target){(uint32_t)i, (uint32_t)(t - from->first)};
         }
@@ -160,12 +143,70 @@ static enum tm_status store_result(struct tm_plan *plan)
     return status == TM_OK ? tm_output_number(output, plan->base.path) : status;
 }
 
+/* A result that is stored is stored against the base it was made from. */
+static enum tm_status check_storing(const struct tm_recipe *recipe)
+{
+    const struct tm_place nowhere = {0};
+
+    if (!recipe->has_base)
+        return tm_recipe_error(recipe, nowhere, TM_USAGE,
+                               "--as-vector: there is no base to store the "
+                               "result against");
+    for (size_t m = 0; m < recipe->num_modules; m++)
+        if (recipe->modules[m].is_sliced)
+            return tm_recipe_error(recipe, recipe->modules[m].place, TM_USAGE,
+                                   "--as-vector: a model of slices has no "
+                                   "base to be stored against");
+    return TM_OK;
+}
+
+/* All that reads the inputs' headers. */
+static enum tm_status list_and_bind(struct tm_plan *plan, struct tm_disk *disk,
+                                    const struct tm_settings *settings,
+                                    struct tm_listing *listing)
+{
+    enum tm_status status = tm_plan_list(plan, disk, listing);
+
+    if (status != TM_OK)
+        return status;
+    status = tm_plan_bind(plan, disk, settings, listing);
+    if (status == TM_OK)
+        status = tm_list_heads(plan, listing);
+    if (status == TM_OK)
+        status = tm_vocabulary_check(plan, disk);
+    return status;
+}
+
+static enum tm_status make(struct tm_plan *plan, struct tm_disk *disk,
+                           const struct tm_settings *settings, const char *out,
+                           struct tm_listing *listing)
+{
+    enum tm_status status = list_and_bind(plan, disk, settings, listing);
+
+    if (status == TM_OK)
+        status = tm_plan_terms(plan, listing);
+    if (status == TM_OK)
+        status = tm_plan_layout(plan, listing, out);
+    if (status == TM_OK)
+        status =
+            tm_side_files(&plan->arena, &plan->base, false, &plan->side_files);
+    if (status == TM_OK)
+        status = tm_plan_beside(plan, disk, listing);
+    plan->bytes_beside = tm_side_file_bytes(plan->side_files);
+    if (status == TM_OK)
+        status = tm_plan_headers(plan, listing);
+    if (status == TM_OK && settings->as_vector)
+        status = store_result(plan);
+    return status;
+}
+
 enum tm_status tm_plan_make(struct tm_disk *disk,
                             const struct tm_recipe *recipe,
                             const struct tm_settings *settings, const char *out,
                             struct tm_plan *plan)
 {
-    enum tm_status status, bound;
+    struct tm_listing listing = {0};
+    enum tm_status status = TM_OK;
 
     *plan = (struct tm_plan){
         .recipe = recipe,
@@ -173,6 +214,10 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
         .product = settings->as_vector ? TM_MODEL_VECTOR : TM_MODEL,
         .codec = settings->codec,
     };
+    if (settings->as_vector)
+        status = check_storing(recipe);
+    if (status != TM_OK)
+        return status;
     status = tm_plan_open_base(plan, disk);
     if (status != TM_OK) {
         look_for_vectors(disk, recipe);
@@ -180,20 +225,8 @@ enum tm_status tm_plan_make(struct tm_disk *disk,
     }
     plan->single_file = plan->base.directory == NULL && !settings->as_vector &&
                         tm_path_ends_with(out, ".safetensors");
-    status = tm_plan_layout(plan, out);
-    if (status == TM_OK)
-        status = bind_base(plan);
-    if (status != TM_OK)
-        return status;
-    bound = tm_plan_bind(plan, disk, settings);
-    status = tm_side_files(&plan->arena, &plan->base, false, &plan->side_files);
-    plan->bytes_beside = tm_side_file_bytes(plan->side_files);
-    if (status == TM_OK)
-        status = tm_plan_headers(plan); /* large: not while others are read */
-    if (bound != TM_OK)
-        return bound;
-    if (status == TM_OK && settings->as_vector)
-        status = store_result(plan);
+    status = make(plan, disk, settings, out, &listing);
+    tm_listing_free(&listing);
     if (status != TM_OK)
         return status;
     tm_plan_sum_up(plan);

@@ -8,19 +8,26 @@
  * and knows neither recipes nor methods.
  *
  *     checkpoints -> plan.c         a merge: opens the base, joins the rest
+ *                    layers.c       which number in a name is a layer's
+ *                    plan_list.c    the output's tensors, by the recipe
+ *                    plan_regions.c which modules, slices and stacks they
+ *                                   are of
  *                    plan_apply.c   a stored vector put back on its base
  *                    plan_diff.c    fine-tunes to be stored as vectors
  *                    plan_layout.c  output shards and their headers
- *                    plan_bind.c    where each vector's tensors are
+ *                    plan_bind.c    opens the other models
+ *                    plan_match.c   which of their tensors go with which
+ *                    vocabulary.c   whether their tokens have equal numbers
+ *                    plan_terms.c   what each tensor's method has to go by
  *                    bind_base.c    what a stored vector was made against
  *                    plan_output.c  the vectors that are made
  *                    side_files.c   what else belongs to the model
+ *                    plan_beside.c  and what of it is changed
  *                    budget.c       how the memory is divided
  *                    plan_print.c   the plan as text and as JSON
  *
- * Where later work goes: a method with more phases than one adds them to
- * tm_operation; a part of a plan, for one of many machines, is a range of its
- * shards.
+ * Where later work goes: a part of a plan, for one of many machines, is a
+ * range of its shards.
  */
 #ifndef TM_SRC_PLAN_H
 #define TM_SRC_PLAN_H
@@ -40,9 +47,9 @@
 
 /* How a tensor of the output comes about. */
 enum tm_operation {
-    TM_COPY, /* the base's bytes; what other sources there are must equal it */
-    TM_SUM,  /* kernels/sum.h over the sources */
-    TM_TAKE, /* each vector's own words: one to write, or all to encode */
+    TM_COPY,  /* the bytes of one source; other ones must equal them */
+    TM_MERGE, /* what the method makes of the tensor's terms */
+    TM_TAKE,  /* each vector's own words: one to write, or all to encode */
 };
 
 /* What a run makes. */
@@ -66,6 +73,7 @@ struct tm_source {
     uint32_t file;   /* TM_NO_FILE: this vector has no part in the tensor */
     uint8_t dtype;
     bool is_coded;
+    bool only_decodes; /* no input: what a coded source was made against */
 };
 
 /* A tensor of a stored vector that is an input. */
@@ -92,10 +100,23 @@ struct tm_plan_tensor {
     uint64_t base_elements; /* of those, how many the base has */
     uint64_t bytes;         /* of the output */
     uint64_t offset;        /* in the output shard */
+    uint64_t row;           /* elements; as src/method.h has them */
+    uint64_t plane;
+    const struct tm_terms *terms; /* TM_MERGE; else NULL */
     uint32_t shard;
+    uint32_t like; /* the base's tensor whose shape and place it has */
+    uint32_t from; /* TM_COPY: the column that is copied */
     uint8_t ndim;
     uint8_t dtype; /* of the output */
     uint8_t operation;
+    /* Of TM_MERGE: */
+    uint8_t phases; /* how often it is measured; the first time with the whole
+                       model, where plan->measures_model */
+    bool is_sum;    /* it ends as a weighted sum of its terms */
+    bool in_strips; /* its method measures, or applies, strips */
+    bool by_row;    /* of one row each */
+    bool is_swept;  /* it is read for each phase, since it does not fit */
+    uint32_t units; /* that it is a group of; 0: it is none */
 };
 
 struct tm_plan_shard {
@@ -151,7 +172,8 @@ struct tm_side_file {
     const char *name; /* relative to the checkpoint's directory */
     const char *path;
     const char *why_not; /* NULL: it is copied */
-    uint64_t size;
+    const char *content; /* of the output's, where it is another */
+    uint64_t size;       /* in the output */
     struct tm_side_file *next;
 };
 
@@ -173,6 +195,11 @@ struct tm_budget {
     size_t slots;       /* units in flight, at most */
     size_t tiles;       /* of one unit, at most */
     size_t requests;    /* of one unit, at most */
+    size_t groups;      /* tensors of several units that are worked on */
+    uint64_t strip;     /* elements that a method works on at once, at most */
+    struct tm_work_sizes work; /* of any tensor, at most */
+    size_t terms;              /* of any tensor, at most */
+    size_t unit_sums;          /* that measuring one unit gives, at most */
     size_t pieces;      /* chunks that are encoded of one unit, at most */
     size_t checks;      /* and decoded */
     unsigned workers;
@@ -215,7 +242,11 @@ struct tm_plan {
     struct tm_side_file *side_files;
     struct tm_extra *extras;
 
-    uint64_t bytes_read;    /* tensor bytes */
+    bool measures_model;    /* everything is measured before the first tensor
+                               is made (tm_method.is_whole) */
+    bool model_is_known;    /* but no sweep is needed: src/recorded.h */
+    uint64_t bytes_read;    /* tensor bytes, each as often as it is read */
+    uint64_t bytes_swept;   /* of those, what is read not for the first time */
     uint64_t bytes_written; /* shards */
     uint64_t bytes_beside;  /* side files */
     struct tm_budget budget;
@@ -285,6 +316,32 @@ static inline uint64_t tm_plan_chunk(const struct tm_plan_tensor *tensor)
     return size * TM_CHUNK_WORDS;
 }
 
+/* Whether its method works on strips (src/strips.h), not on sums. */
+static inline bool tm_plan_wants_tiles(const struct tm_plan_tensor *tensor)
+{
+    return tensor->operation == TM_MERGE && tensor->in_strips;
+}
+
+/* The first phase that the tensor is measured in for itself. */
+static inline unsigned tm_plan_first_phase(const struct tm_plan *plan,
+                                           const struct tm_plan_tensor *tensor)
+{
+    return plan->measures_model && tensor->phases > 0 ? 1 : 0;
+}
+
+/*
+ * Elements whose sums are made before they are added to others, of a tensor
+ * that is merged: TM_BLOCK_ELEMENTS, or as many whole rows as are nearest.
+ */
+static inline uint64_t tm_plan_sum_block(const struct tm_plan_tensor *tensor)
+{
+    if (!tensor->by_row)
+        return TM_BLOCK_ELEMENTS;
+    return tensor->row >= TM_BLOCK_ELEMENTS
+               ? tensor->row
+               : TM_BLOCK_ELEMENTS / tensor->row * tensor->row;
+}
+
 /* All elements of `tensor` as the kernels see them. */
 static inline uint64_t tm_plan_count(const struct tm_plan_tensor *tensor)
 {
@@ -348,10 +405,20 @@ enum tm_status tm_output_allocate(struct tm_plan *plan,
 enum tm_status tm_output_number(struct tm_output *output, const char *path);
 
 /* The parts of making a plan; see the table above. */
-enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out);
-enum tm_status tm_plan_headers(struct tm_plan *plan);
+struct tm_listing; /* src/plan_list.h */
 enum tm_status tm_plan_bind(struct tm_plan *plan, struct tm_disk *disk,
-                            const struct tm_settings *settings);
+                            const struct tm_settings *settings,
+                            struct tm_listing *listing);
+enum tm_status tm_plan_terms(struct tm_plan *plan, struct tm_listing *listing);
+enum tm_status tm_plan_layout(struct tm_plan *plan,
+                              const struct tm_listing *listing,
+                              const char *out);
+enum tm_status tm_plan_headers(struct tm_plan *plan,
+                               const struct tm_listing *listing);
+
+/* plan_beside.c: what differs beside the weights from what the base has. */
+enum tm_status tm_plan_beside(struct tm_plan *plan, struct tm_disk *disk,
+                              const struct tm_listing *listing);
 
 /*
  * Lists what is beside the weights of a checkpoint, by name, and what of it

@@ -2,9 +2,10 @@
 /*
  * plan_layout: the shards of the output and their headers.
  *
- * The base's shards, tensor order and metadata are kept. With --shard-size
- * the tensors are dealt out anew, in the base's order, as huggingface_hub
- * does: a shard is closed when the next tensor would make it too large.
+ * The base's shards, tensor order and metadata are kept. With --shard-size,
+ * and where layers are sliced, the tensors are dealt out anew, in their order,
+ * as huggingface_hub does: a shard is closed when the next tensor would make
+ * it too large.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -19,36 +20,24 @@
 #include "io/path.h"
 #include "io/safetensors.h"
 #include "io/text.h"
-#include "src/plan.h"
+#include "src/plan_list.h"
 
 /* Shard numbers in names have five digits. */
 #define MAX_SHARDS 99999
 
-/* Type and size of the output of one of the base's tensors. */
-static enum tm_status make_tensor(const struct tm_plan *plan,
-                                  const struct tm_tensor *from,
-                                  struct tm_plan_tensor *tensor)
-{
-    const struct tm_recipe *recipe = plan->recipe;
+/* Of sliced models where nothing is said: as huggingface_hub has it. */
+#define SLICED_SHARD UINT64_C(5000000000)
 
-    *tensor = (struct tm_plan_tensor){
-        .name = from->name,
-        .dtype_name = from->dtype_name,
-        .shape = from->shape,
-        .elements = from->elements,
-        .bytes = from->bytes,
-        .ndim = from->ndim,
-        .dtype = from->dtype,
-    };
-    if (!recipe->has_dtype || !tm_dtype_is_float((enum tm_dtype)from->dtype))
+/* Bytes of a tensor, whose type is known now. */
+static enum tm_status set_size(const struct tm_plan *plan,
+                               struct tm_plan_tensor *tensor)
+{
+    if (!tm_dtype_is_float((enum tm_dtype)tensor->dtype) ||
+        tm_mul(tensor->elements,
+               tm_dtype_bits((enum tm_dtype)tensor->dtype) / 8, &tensor->bytes))
         return TM_OK;
-    tensor->dtype = (uint8_t)recipe->dtype;
-    tensor->dtype_name = tm_dtype_name(recipe->dtype);
-    if (!tm_mul(from->elements, tm_dtype_bits(recipe->dtype) / 8,
-                &tensor->bytes))
-        return tm_error(TM_BAD_DATA, "%s: tensor '%s': too large for %s",
-                        plan->base.path, from->name, tensor->dtype_name);
-    return TM_OK;
+    return tm_error(TM_BAD_DATA, "%s: tensor '%s': too large for %s",
+                    plan->base.path, tensor->name, tensor->dtype_name);
 }
 
 static enum tm_status add_to_shard(struct tm_plan *plan, size_t number)
@@ -65,23 +54,34 @@ static enum tm_status add_to_shard(struct tm_plan *plan, size_t number)
     return TM_OK;
 }
 
+/* The base's shard that a tensor stays in; a new one goes into the last. */
+static uint32_t shard_of(const struct tm_plan *plan,
+                         const struct tm_listing *listing, size_t t)
+{
+    if (listing->items[t].is_new)
+        return (uint32_t)plan->base.num_shards - 1;
+    return plan->base.tensors[plan->tensors[t].like].shard;
+}
+
 /* One shard for each of the base's. */
-static enum tm_status keep_shards(struct tm_plan *plan)
+static enum tm_status keep_shards(struct tm_plan *plan,
+                                  const struct tm_listing *listing)
 {
     enum tm_status status = TM_OK;
+    size_t t = 0;
 
     for (size_t i = 0; i < plan->base.num_shards && status == TM_OK; i++) {
-        const struct tm_shard *from = &plan->base.shards[i];
-
-        plan->shards[plan->num_shards++].first = from->first;
-        for (size_t k = 0; k < from->count && status == TM_OK; k++)
-            status = add_to_shard(plan, from->first + k);
+        plan->shards[plan->num_shards++].first = t;
+        for (; t < plan->num_tensors && status == TM_OK &&
+               shard_of(plan, listing, t) == i;
+             t++)
+            status = add_to_shard(plan, t);
     }
     return status;
 }
 
-/* Shards of --shard-size, or of one tensor that is larger. */
-static enum tm_status deal_out(struct tm_plan *plan)
+/* Shards of at most `most` bytes, or of one tensor that is larger. */
+static enum tm_status deal_out(struct tm_plan *plan, uint64_t most)
 {
     enum tm_status status = TM_OK;
     const struct tm_plan_shard *shard = plan->shards;
@@ -92,7 +92,7 @@ static enum tm_status deal_out(struct tm_plan *plan)
 
         if (shard->size > 0 &&
             (!tm_add(shard->size, plan->tensors[t].bytes, &sum) ||
-             sum > plan->recipe->shard_size)) {
+             sum > most)) {
             plan->shards[plan->num_shards++].first = t;
             shard++;
         }
@@ -101,11 +101,26 @@ static enum tm_status deal_out(struct tm_plan *plan)
     return status;
 }
 
+/* Whether the output has the base's shards. */
+static bool keeps_shards(const struct tm_plan *plan,
+                         const struct tm_listing *listing)
+{
+    return plan->recipe->shard_size == 0 && !listing->is_sliced;
+}
+
+/* Bytes of a shard where they are dealt out. */
+static uint64_t shard_size(const struct tm_plan *plan)
+{
+    if (plan->recipe->shard_size > 0)
+        return plan->recipe->shard_size;
+    return plan->single_file ? UINT64_MAX : SLICED_SHARD;
+}
+
 /* The name of the output shard `number` and whether there is an index. */
-static enum tm_status name_shards(struct tm_plan *plan, const char *out)
+static enum tm_status name_shards(struct tm_plan *plan, bool kept,
+                                  const char *out)
 {
     const struct tm_checkpoint *base = &plan->base;
-    const bool kept = plan->recipe->shard_size == 0;
 
     if (plan->num_shards > MAX_SHARDS)
         return tm_error(TM_USAGE, "--shard-size makes %zu shards, too many",
@@ -141,12 +156,11 @@ static enum tm_status name_shards(struct tm_plan *plan, const char *out)
 
 /*
  * The metadata of output shard `number`: that of the base shard it stands
- * for, or with --shard-size of all of them, the first value of each key.
+ * for if they are `kept`, else of all of them, the first value of each key.
  */
-static void write_metadata(const struct tm_plan *plan, size_t number,
+static void write_metadata(const struct tm_plan *plan, bool kept, size_t number,
                            struct tm_json_writer *writer)
 {
-    const bool kept = plan->recipe->shard_size == 0;
     const size_t from = kept ? number : 0;
     const size_t to = kept ? number + 1 : plan->base.num_shards;
     json_t *seen = json_object();
@@ -196,7 +210,8 @@ static enum tm_status complete_header(struct tm_plan *plan,
     return TM_OK;
 }
 
-static enum tm_status make_header(struct tm_plan *plan, size_t number)
+static enum tm_status make_header(struct tm_plan *plan, bool kept,
+                                  size_t number)
 {
     struct tm_plan_shard *shard = &plan->shards[number];
     struct tm_text text = {0};
@@ -206,7 +221,7 @@ static enum tm_status make_header(struct tm_plan *plan, size_t number)
 
     writer.failed = !tm_text_append(&text, "\0\0\0\0\0\0\0\0", 8);
     tm_json_begin(&writer, NULL, '{');
-    write_metadata(plan, number, &writer);
+    write_metadata(plan, kept, number, &writer);
     for (size_t i = 0; i < shard->count; i++) {
         const struct tm_plan_tensor *tensor = &plan->tensors[shard->first + i];
         const struct tm_header_tensor entry = {
@@ -228,32 +243,32 @@ static enum tm_status make_header(struct tm_plan *plan, size_t number)
     return status;
 }
 
-enum tm_status tm_plan_layout(struct tm_plan *plan, const char *out)
+enum tm_status tm_plan_layout(struct tm_plan *plan,
+                              const struct tm_listing *listing, const char *out)
 {
-    const bool kept = plan->recipe->shard_size == 0;
-    const size_t most =
-        kept ? plan->base.num_shards : plan->base.num_tensors + 1;
+    const bool kept = keeps_shards(plan, listing);
+    const size_t most = kept ? plan->base.num_shards : plan->num_tensors + 1;
     enum tm_status status = TM_OK;
 
-    plan->num_tensors = plan->base.num_tensors;
-    plan->tensors = calloc(plan->num_tensors + 1, sizeof(*plan->tensors));
     plan->shards = calloc(most, sizeof(*plan->shards));
-    if (plan->tensors == NULL || plan->shards == NULL)
+    if (plan->shards == NULL)
         return tm_no_memory();
     for (size_t t = 0; t < plan->num_tensors && status == TM_OK; t++)
-        status = make_tensor(plan, &plan->base.tensors[t], &plan->tensors[t]);
+        status = set_size(plan, &plan->tensors[t]);
     if (status == TM_OK)
-        status = kept ? keep_shards(plan) : deal_out(plan);
+        status = kept ? keep_shards(plan, listing)
+                      : deal_out(plan, shard_size(plan));
     if (status == TM_OK)
-        status = name_shards(plan, out);
+        status = name_shards(plan, kept, out);
     return status;
 }
 
-enum tm_status tm_plan_headers(struct tm_plan *plan)
+enum tm_status tm_plan_headers(struct tm_plan *plan,
+                               const struct tm_listing *listing)
 {
     enum tm_status status = TM_OK;
 
     for (size_t i = 0; i < plan->num_shards && status == TM_OK; i++)
-        status = make_header(plan, i);
+        status = make_header(plan, keeps_shards(plan, listing), i);
     return status;
 }

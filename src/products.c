@@ -78,6 +78,20 @@ enum tm_status tm_products_finish(struct tm_products *products,
     return TM_OK;
 }
 
+/* A side file whose content the plan has. */
+static enum tm_status write_one(struct tm_products *products,
+                                const struct tm_side_file *from)
+{
+    struct tm_outfile out;
+    const enum tm_status status =
+        tm_products_create(products, from->name, &out);
+
+    if (status != TM_OK)
+        return status;
+    tm_outfile_write(&out, from->content, from->size);
+    return tm_products_finish(products, from->name, &out, NULL);
+}
+
 static enum tm_status copy_one(struct tm_products *products,
                                const struct tm_side_file *from)
 {
@@ -102,7 +116,8 @@ enum tm_status tm_products_copy(struct tm_products *products,
 
     for (; files != NULL && status == TM_OK; files = files->next)
         if (files->why_not == NULL)
-            status = copy_one(products, files);
+            status = files->content != NULL ? write_one(products, files)
+                                            : copy_one(products, files);
     return status;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "io/path.h"
+#include "src/plan_print.h"
 #include "src/progress.h"
 
 /* Lines of one kind before "and N more": -v and the manifest have them all. */
@@ -18,10 +19,24 @@
 /* What became of the tensors. */
 struct counts {
     size_t merged;
-    size_t unchanged; /* of those, with the base's own bytes */
+    size_t unchanged; /* of those, with their base's own bytes */
     size_t copied;
     uint64_t nonfinite_inputs, nonfinite_outputs, overflows;
 };
+
+/* Whether the tensor came out as it is in its base. */
+static bool is_unchanged(const struct tm_plan *plan,
+                         const struct tm_results *results, size_t tensor)
+{
+    const struct tm_terms *terms = plan->tensors[tensor].terms;
+    const uint32_t base = terms != NULL ? terms->base : TM_NO_COLUMN;
+
+    return base != TM_NO_COLUMN &&
+           tm_plan_sources(plan, tensor)[base].file != TM_NO_FILE &&
+           memcmp(&results->tensors[tensor],
+                  &results->sources[tensor * plan->width + base],
+                  sizeof(struct tm_digest)) == 0;
+}
 
 static struct counts count(const struct tm_plan *plan,
                            const struct tm_results *results)
@@ -36,9 +51,7 @@ static struct counts count(const struct tm_plan *plan,
             continue;
         }
         c.merged++;
-        if (memcmp(&results->tensors[t], &results->sources[t * plan->width],
-                   sizeof(struct tm_digest)) == 0)
-            c.unchanged++;
+        c.unchanged += is_unchanged(plan, results, t);
         c.nonfinite_inputs += stats->nonfinite_inputs;
         c.nonfinite_outputs += stats->nonfinite_outputs;
         c.overflows += stats->overflows;
@@ -67,15 +80,32 @@ static void list_more(const struct list *list)
                 list->count - MAX_LISTED);
 }
 
+/* Those that are copied for one reason: many are told in one line. */
+static void list_copied_for(const struct tm_plan *plan,
+                            const struct tm_reason *reason)
+{
+    if (reason->count > MAX_LISTED)
+        tm_info("  copied %zu tensors: %s", reason->count, reason->why);
+    for (size_t t = 0; t < plan->num_tensors; t++) {
+        const struct tm_plan_tensor *tensor = &plan->tensors[t];
+
+        if (tensor->operation != TM_COPY || tensor->why == NULL ||
+            strcmp(tensor->why, reason->why) != 0)
+            continue;
+        if (reason->count > MAX_LISTED)
+            tm_note("  copied %s: %s", tensor->name, tensor->why);
+        else
+            tm_info("  copied %s: %s", tensor->name, tensor->why);
+    }
+}
+
 static void list_copies(const struct tm_plan *plan)
 {
-    struct list list = {0};
+    struct tm_reason reasons[TM_MAX_REASONS];
+    const size_t count = tm_plan_reasons(plan, reasons);
 
-    for (size_t t = 0; t < plan->num_tensors; t++)
-        if (plan->tensors[t].operation == TM_COPY)
-            list_line(&list, "copied", plan->tensors[t].name,
-                      plan->tensors[t].why);
-    list_more(&list);
+    for (size_t r = 0; r < count; r++)
+        list_copied_for(plan, &reasons[r]);
 }
 
 static void list_left_out(const struct tm_plan *plan)
@@ -192,10 +222,10 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
     list_copies(plan);
     list_left_out(plan);
     list_nonfinite(plan, results);
-    tm_info("%s: %zu tensors: %zu merged (%zu of them unchanged), %zu copied; "
-            "%llu non-finite values, %llu overflows",
-            out, plan->num_tensors, c.merged, c.unchanged, c.copied,
-            (unsigned long long)c.nonfinite_outputs,
+    tm_info("%s: %zu tensors: %zu merged by %s (%zu of them unchanged), %zu "
+            "copied; %llu non-finite values, %llu overflows",
+            out, plan->num_tensors, c.merged, plan->recipe->method->name,
+            c.unchanged, c.copied, (unsigned long long)c.nonfinite_outputs,
             (unsigned long long)c.overflows);
     if (plan->product == TM_MODEL_VECTOR)
         tell_vector(&results->made[0], out);

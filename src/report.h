@@ -26,8 +26,9 @@ struct tm_speed {
     double write;
 };
 
-/* The plan on stdout, as text or as JSON. */
-enum tm_status tm_plan_print(const struct tm_plan *plan, bool json,
-                             uint64_t space, const struct tm_speed *speed);
+/* The plan on stdout, as text or as JSON, of all tensors or of some. */
+enum tm_status tm_plan_print(const struct tm_plan *plan,
+                             const struct tm_settings *settings, uint64_t space,
+                             const struct tm_speed *speed);
 
 #endif

@@ -88,8 +88,11 @@ static enum tm_status make_jobs(struct run *run)
         job->pieces = calloc(budget->pieces + 1, sizeof(*job->pieces));
         job->checks = calloc(budget->checks + 1, sizeof(*job->checks));
         job->writes = calloc(run->plan->num_outputs + 1, sizeof(*job->writes));
+        job->sums = calloc(budget->unit_sums + 1, sizeof(*job->sums));
+        job->ties = calloc(budget->work.selects + 1, sizeof(*job->ties));
         if (job->transfers == NULL || job->pieces == NULL ||
-            job->checks == NULL || job->writes == NULL ||
+            job->checks == NULL || job->writes == NULL || job->sums == NULL ||
+            job->ties == NULL ||
             !tm_unit_init(&job->unit, run->plan, &run->limits))
             return tm_no_memory();
         tm_jobs_add(&run->idle, job);
@@ -117,6 +120,8 @@ static enum tm_status prepare(struct run *run)
     if (status == TM_OK &&
         !tm_cutter_init(&run->cutter, run->plan, &run->limits))
         status = tm_no_memory();
+    if (status == TM_OK && !tm_groups_init(&run->pipeline.groups, run->plan))
+        status = tm_no_memory();
     for (size_t i = 0; i < TM_OPEN_STREAMS && status == TM_OK; i++)
         if (!tm_stream_init(&run->streams[i], run->plan->width))
             status = tm_no_memory();
@@ -134,6 +139,8 @@ static void release(struct run *run)
         free(run->jobs[i].pieces);
         free(run->jobs[i].checks);
         free(run->jobs[i].writes);
+        free(run->jobs[i].sums);
+        free(run->jobs[i].ties);
         tm_unit_free(&run->jobs[i].unit);
     }
     free(run->jobs);
@@ -141,6 +148,7 @@ static void release(struct run *run)
         tm_made_close(&run->pipeline.results->made[i], run->disk);
     if (run->pool != NULL)
         munmap(run->pool, run->pool_bytes);
+    tm_groups_free(&run->pipeline.groups);
     tm_cutter_free(&run->cutter);
     tm_inputs_free(&run->inputs);
 }
@@ -287,8 +295,10 @@ static void start_transfers(struct run *run, struct tm_job *job,
 static void pass_to_workers(struct run *run, struct tm_job *job)
 {
     pthread_mutex_lock(&run->pipeline.lock);
-    tm_jobs_add(&run->pipeline.ready, job);
-    pthread_cond_signal(&run->pipeline.work);
+    if (tm_group_admit(job)) {
+        tm_jobs_add(&run->pipeline.ready, job);
+        pthread_cond_signal(&run->pipeline.work);
+    }
     pthread_mutex_unlock(&run->pipeline.lock);
 }
 
@@ -319,17 +329,40 @@ static void start_reads(struct run *run, struct tm_job *job)
     }
 }
 
-/* Gives the job its stream and its place in it. */
+/* Gives the job its stream and its place in it, if it has an output. */
 static bool join_stream(struct run *run, struct tm_job *job)
 {
-    struct tm_stream *stream = stream_of(run, job->unit.shard);
+    struct tm_stream *stream;
 
+    job->stream = NULL;
+    if (job->unit.aim != TM_AIM_OUTPUT)
+        return true;
+    stream = stream_of(run, job->unit.shard);
     if (stream == NULL)
         return false;
     job->stream = stream;
+    return true;
+}
+
+static bool join_group(struct run *run, struct tm_job *job)
+{
+    bool joined;
+
+    pthread_mutex_lock(&run->pipeline.lock);
+    joined = tm_group_join(&run->pipeline, job);
+    pthread_mutex_unlock(&run->pipeline.lock);
+    return joined;
+}
+
+/* The job is on its way: the next unit of its stream comes after it. */
+static void take_place(struct run *run, struct tm_job *job)
+{
+    struct tm_stream *stream = job->stream;
+
+    if (stream == NULL)
+        return;
     job->sequence = stream->cut++;
     stream->all_cut = job->unit.end == run->plan->shards[job->unit.shard].size;
-    return true;
 }
 
 /* Starts units while there are slots, files and streams for them. */
@@ -357,11 +390,12 @@ static void start_units(struct run *run)
         run->waiting = job;
         if (!acquire_files(run, job))
             return;
-        if (!join_stream(run, job)) {
+        if (!join_stream(run, job) || !join_group(run, job)) {
             for (size_t i = 0; i < job->unit.num_reads; i++)
                 tm_inputs_release(&run->inputs, job->unit.reads[i].file);
             return;
         }
+        take_place(run, job);
         run->waiting = NULL;
         start_reads(run, job);
     }
@@ -431,7 +465,9 @@ static void collect(struct run *run)
     while (hashed.count > 0) {
         struct tm_job *job = tm_jobs_take(&hashed);
 
-        if (run->status == TM_OK)
+        if (job->stream == NULL)
+            tm_jobs_add(&run->idle, job);
+        else if (run->status == TM_OK)
             start_writes(run, job);
     }
 }

@@ -137,6 +137,69 @@ static enum tm_status decode(struct tm_pipeline *p, struct tm_tools *tools,
     return TM_OK;
 }
 
+/* The source of a whole tile, as far as it is not coded or decoded already. */
+static const void *tile_data(const struct tm_pipeline *p,
+                             const struct tm_part *tile, size_t column)
+{
+    const struct tm_source *source = &tile->sources[column];
+    const struct tm_unit *unit = &tile->job->unit;
+
+    if (source->file == TM_NO_FILE)
+        return NULL;
+    if (!source->is_coded)
+        return as_read(p, tile, column);
+    return tile->job->slot +
+           unit->decoded[tile->tile * p->plan->width + column];
+}
+
+/* Decodes one chunk of all coded sources of the tile. */
+static enum tm_status decode_chunk(struct tm_pipeline *p,
+                                   struct tm_tools *tools,
+                                   const struct tm_part *chunk)
+{
+    const struct tm_plan *plan = p->plan;
+    const struct tm_unit *unit = &chunk->job->unit;
+    const uint64_t skip = chunk->first - unit->tiles[chunk->tile].first;
+    enum tm_status status = TM_OK;
+
+    if (chunk->sources[0].file != TM_NO_FILE)
+        tools->data[0] = as_read(p, chunk, 0);
+    for (size_t i = 1; i < plan->width && status == TM_OK; i++) {
+        const struct tm_source *source = &chunk->sources[i];
+        const uint64_t size =
+            tm_plan_unit(chunk->tensor, (enum tm_dtype)source->dtype);
+
+        if (source->file != TM_NO_FILE && source->is_coded)
+            status = decode(p, tools, chunk, i,
+                            chunk->job->slot +
+                                unit->decoded[chunk->tile * plan->width + i] +
+                                skip * size);
+    }
+    return status;
+}
+
+enum tm_status tm_sources_get_tile(struct tm_pipeline *pipeline,
+                                   struct tm_tools *tools,
+                                   const struct tm_part *tile)
+{
+    const uint64_t end = tile->first + tile->count;
+    const uint64_t step = tm_plan_chunk(tile->tensor);
+    struct tm_part chunk = *tile;
+    enum tm_status status = TM_OK;
+
+    if (pipeline->plan->num_coded > 0 && !tile->job->is_decoded)
+        for (; chunk.first < end && status == TM_OK;
+             chunk.first += chunk.count) {
+            chunk.count = end - chunk.first < step ? end - chunk.first : step;
+            status = decode_chunk(pipeline, tools, &chunk);
+        }
+    /* Only a unit of a group, which is one tile, comes here again. */
+    tile->job->is_decoded = tile->job->unit.group != TM_NO_GROUP;
+    for (size_t i = 0; i < pipeline->plan->width; i++)
+        tools->data[i] = tile_data(pipeline, tile, i);
+    return status;
+}
+
 enum tm_status tm_sources_get(struct tm_pipeline *pipeline,
                               struct tm_tools *tools,
                               const struct tm_part *part, void *place)

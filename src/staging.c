@@ -512,6 +512,13 @@ void tm_staging_abort(struct tm_staging *staging)
     staging->fd = -1;
 }
 
+void tm_staging_remove(struct tm_disk *disk, const char *path)
+{
+    struct tm_staging staging = {.disk = disk, .path = path};
+
+    remove_entry(&staging, AT_FDCWD, path);
+}
+
 void tm_staging_free(struct tm_staging *staging)
 {
     if (staging->out == NULL)

@@ -70,6 +70,9 @@ enum tm_status tm_staging_publish(struct tm_staging *staging);
 /* Removes what was made; does nothing if there is nothing. */
 void tm_staging_abort(struct tm_staging *staging);
 
+/* Removes a directory that was published as a step on the way. */
+void tm_staging_remove(struct tm_disk *disk, const char *path);
+
 /* Frees everything; all zero is allowed. */
 void tm_staging_free(struct tm_staging *staging);
 

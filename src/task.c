@@ -100,8 +100,37 @@ enum tm_status tm_task_parse(struct tm_task *task, int argc, char **argv,
         tm_command_help(kind->usage, kind->command);
         return tm_flush_stdout();
     }
-    status = kind->check(&task->options);
     tm_message_verbosity(task->options.settings.verbosity);
+    return kind->check(&task->options);
+}
+
+enum tm_status tm_task_make(struct tm_task *task,
+                            const struct tm_task_kind *kind)
+{
+    enum tm_status status = tm_task_plan(task, kind, task->options.out);
+
+    if (status == TM_OK)
+        status = tm_task_run(task, kind);
+    if (status == TM_OK)
+        kind->report(task);
+    return status;
+}
+
+/* All that comes after the command line. */
+static enum tm_status make_all(struct tm_task *task,
+                               const struct tm_task_kind *kind)
+{
+    enum tm_status status = TM_OK;
+
+    if (task->options.out == NULL)
+        return tm_error(TM_USAGE, "no output is given (-o OUT)");
+    tm_signals_catch();
+    if (kind->prepare != NULL)
+        status = kind->prepare(&task->options);
+    if (status == TM_OK)
+        status = tm_task_make(task, kind);
+    if (kind->clean_up != NULL)
+        kind->clean_up(&task->options);
     return status;
 }
 
@@ -111,18 +140,8 @@ enum tm_status tm_task_main(int argc, char **argv,
     struct tm_task task = {0};
     enum tm_status status = tm_task_parse(&task, argc, argv, kind);
 
-    if (status == TM_OK && !task.options.help) {
-        if (task.options.out == NULL)
-            status = tm_error(TM_USAGE, "no output is given (-o OUT)");
-        if (status == TM_OK) {
-            tm_signals_catch();
-            status = tm_task_plan(&task, kind, task.options.out);
-        }
-        if (status == TM_OK)
-            status = tm_task_run(&task, kind);
-        if (status == TM_OK)
-            kind->report(&task);
-    }
+    if (status == TM_OK && !task.options.help)
+        status = make_all(&task, kind);
     tm_task_free(&task);
     return status;
 }

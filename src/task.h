@@ -27,6 +27,12 @@ struct tm_task_kind {
     const char *usage; /* after "taumerge " */
     /* Whether the options make sense together; completes the recipe. */
     enum tm_status (*check)(struct tm_options *options);
+    /*
+     * Makes what has to be there before the plan, and takes it away in the
+     * end, whatever happened. Both may be NULL.
+     */
+    enum tm_status (*prepare)(const struct tm_options *options);
+    void (*clean_up)(const struct tm_options *options);
     /* Makes task->plan; `out` is "" where there is none. */
     enum tm_status (*plan)(struct tm_task *task, const char *out);
     /* Writes what the output has beside what the run makes. */
@@ -52,6 +58,10 @@ enum tm_status tm_task_parse(struct tm_task *task, int argc, char **argv,
  */
 enum tm_status tm_task_plan(struct tm_task *task,
                             const struct tm_task_kind *kind, const char *out);
+
+/* Makes the plan, runs it and reports. */
+enum tm_status tm_task_make(struct tm_task *task,
+                            const struct tm_task_kind *kind);
 
 /* Runs the plan, into no output if it makes none. */
 enum tm_status tm_task_run(struct tm_task *task,

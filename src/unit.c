@@ -29,7 +29,8 @@ uint64_t tm_unit_memory(const struct tm_plan *plan,
 {
     return limits->tiles * sizeof(struct tm_tile) +
            limits->reads * sizeof(struct tm_read) +
-           (max_places(plan, limits) + plan->num_outputs) * sizeof(uint64_t);
+           (2 * max_places(plan, limits) + plan->num_outputs) *
+               sizeof(uint64_t);
 }
 
 bool tm_unit_init(struct tm_unit *unit, const struct tm_plan *plan,
@@ -39,10 +40,11 @@ bool tm_unit_init(struct tm_unit *unit, const struct tm_plan *plan,
         .tiles = malloc(limits->tiles * sizeof(*unit->tiles)),
         .reads = malloc(limits->reads * sizeof(*unit->reads)),
         .places = malloc(max_places(plan, limits) * sizeof(*unit->places)),
+        .decoded = malloc(max_places(plan, limits) * sizeof(*unit->decoded)),
         .areas = malloc((plan->num_outputs + 1) * sizeof(*unit->areas)),
     };
     if (unit->tiles != NULL && unit->reads != NULL && unit->places != NULL &&
-        unit->areas != NULL)
+        unit->decoded != NULL && unit->areas != NULL)
         return true;
     tm_unit_free(unit);
     return false;
@@ -53,6 +55,7 @@ void tm_unit_free(struct tm_unit *unit)
     free(unit->tiles);
     free(unit->reads);
     free(unit->places);
+    free(unit->decoded);
     free(unit->areas);
     *unit = (struct tm_unit){0};
 }
@@ -62,6 +65,7 @@ bool tm_cutter_init(struct tm_cutter *cutter, const struct tm_plan *plan,
 {
     *cutter = (struct tm_cutter){
         .plan = plan,
+        .measures_model = plan->measures_model && !plan->model_is_known,
         .ranges = malloc(limits->tiles * sizeof(*cutter->ranges)),
         .cursors = malloc(plan->width * sizeof(*cutter->cursors)),
     };
@@ -98,6 +102,32 @@ uint64_t tm_tile_count(const struct tm_plan *plan, const struct tm_tile *tile,
     return all > tile->first ? min_u64(tile->count, all - tile->first) : 0;
 }
 
+/* The least common multiple, or UINT64_MAX if that is too large. */
+static uint64_t common_multiple(uint64_t a, uint64_t b)
+{
+    uint64_t x = a, y = b, product;
+
+    while (y != 0) {
+        const uint64_t rest = x % y;
+
+        x = y;
+        y = rest;
+    }
+    return tm_mul(a / x, b, &product) ? product : UINT64_MAX;
+}
+
+uint64_t tm_plan_step(const struct tm_plan *plan,
+                      const struct tm_plan_tensor *tensor)
+{
+    uint64_t step = tm_plan_is_chunked(plan) ? tm_plan_chunk(tensor) : 1;
+
+    if (tensor->operation == TM_MERGE && tensor->by_row)
+        step = common_multiple(step, tensor->row);
+    if (tensor->operation == TM_MERGE && tensor->phases > 0)
+        step = common_multiple(step, tm_plan_sum_block(tensor));
+    return step;
+}
+
 /* Whether what is encoded of both goes to the same shards of vectors. */
 static bool same_targets(const struct tm_plan *plan, size_t a, size_t b)
 {
@@ -113,20 +143,37 @@ static bool same_targets(const struct tm_plan *plan, size_t a, size_t b)
 /*
  * Where a tile that begins at the element `first` and does not fit ends: as
  * far as the shard's byte `limit` if possible, on a block in the file, or
- * between chunks. At least one element or chunk on.
+ * where its steps end. At least one element or step on.
  */
 static uint64_t tile_end(const struct tm_plan *plan, size_t number,
                          uint64_t first, uint64_t limit)
 {
     const struct tm_plan_tensor *tensor = &plan->tensors[number];
     const uint64_t size = tm_plan_unit(tensor, (enum tm_dtype)tensor->dtype);
-    const bool is_chunked = tm_plan_is_chunked(plan);
-    const uint64_t step = is_chunked ? tm_plan_chunk(tensor) : 1;
-    const uint64_t block = is_chunked ? limit : tm_round_down(limit, TM_BLOCK);
+    const uint64_t step = tm_plan_step(plan, tensor);
+    const uint64_t block = step > 1 ? limit : tm_round_down(limit, TM_BLOCK);
     uint64_t end = block > tensor->offset ? (block - tensor->offset) / size : 0;
 
+    if (step >= tm_plan_count(tensor))
+        return tm_plan_count(tensor);
     end = max_u64(end / step * step, (first / step + 1) * step);
     return min_u64(end, tm_plan_count(tensor));
+}
+
+/* Whether `tensor` is still to be measured, for itself. */
+static bool is_measured(const struct tm_cutter *cutter,
+                        const struct tm_plan_tensor *tensor)
+{
+    return !cutter->measures_model &&
+           tensor->phases > tm_plan_first_phase(cutter->plan, tensor);
+}
+
+/* Whether `tensor` is a group of units that hold nothing else. */
+static bool is_group(const struct tm_cutter *cutter,
+                     const struct tm_unit_limits *limits,
+                     const struct tm_plan_tensor *tensor)
+{
+    return is_measured(cutter, tensor) && tensor->bytes > limits->span;
 }
 
 /* The header's part of the span. */
@@ -156,6 +203,7 @@ static void list_tiles(const struct tm_cutter *cutter,
     const uint64_t limit = unit->begin + span;
 
     unit->num_tiles = 0;
+    unit->group = TM_NO_GROUP;
     unit->end = unit->begin;
     if (unit->begin < shard->data_start) {
         list_header(shard, span, unit);
@@ -172,17 +220,20 @@ static void list_tiles(const struct tm_cutter *cutter,
             continue;
         if (unit->num_tiles == limits->tiles ||
             (unit->num_tiles > 0 &&
-             (unit->end >= limit ||
+             (unit->end >= limit || is_group(cutter, limits, tensor) ||
               !same_targets(plan, unit->tiles[0].tensor, t))))
             return;
-        if (tensor->offset + tensor->bytes > limit)
+        if (is_group(cutter, limits, tensor))
+            unit->group = t;
+        if (tensor->offset + tensor->bytes > limit &&
+            (unit->group == t || !is_measured(cutter, tensor)))
             end = tile_end(plan, t, first, limit);
         if (unit->num_tiles > 0 && tensor->offset + end * size > limit)
             return; /* a chunk that would make the span too long */
         unit->tiles[unit->num_tiles++] =
             (struct tm_tile){.tensor = t, .first = first, .count = end - first};
         unit->end = tensor->offset + end * size;
-        if (end < tm_plan_count(tensor))
+        if (end < tm_plan_count(tensor) || unit->group == t)
             return;
     }
 }
@@ -252,7 +303,9 @@ static struct tm_range range_of(const struct tm_cutter *cutter,
                                        (enum tm_dtype)source->dtype);
     struct tm_range range = {.file = source->file};
 
-    if (source->file == TM_NO_FILE)
+    if (source->file == TM_NO_FILE ||
+        (cutter->measures_model &&
+         plan->tensors[tile->tensor].operation != TM_MERGE))
         return range;
     if (source->is_coded) {
         coded_range(cutter, tile, column, &range);
@@ -333,6 +386,53 @@ static bool list_reads(const struct tm_cutter *cutter,
     return true;
 }
 
+/* Makes room for the coded sources of tiles that are wanted as a whole. */
+static void lay_out_decoded(const struct tm_plan *plan, struct tm_unit *unit)
+{
+    const size_t width = plan->width;
+
+    for (size_t i = 0; i < unit->num_tiles; i++) {
+        const struct tm_tile *tile = &unit->tiles[i];
+        const struct tm_plan_tensor *tensor = &plan->tensors[tile->tensor];
+        const struct tm_source *sources = tm_plan_sources(plan, tile->tensor);
+
+        for (size_t c = 0; c < width; c++) {
+            unit->decoded[i * width + c] = 0;
+            if (sources[c].file == TM_NO_FILE || !sources[c].is_coded ||
+                !tm_plan_wants_tiles(tensor))
+                continue;
+            unit->decoded[i * width + c] = unit->slot_bytes;
+            unit->slot_bytes += block_end(
+                tile->count *
+                tm_plan_unit(tensor, (enum tm_dtype)sources[c].dtype));
+        }
+    }
+}
+
+/* Blocks and sums that measuring the unit's tiles gives. */
+static void count_sums(const struct tm_cutter *cutter, struct tm_unit *unit)
+{
+    const struct tm_plan *plan = cutter->plan;
+    const bool adds = unit->group != TM_NO_GROUP || cutter->measures_model;
+
+    unit->num_blocks = unit->num_sums = 0;
+    for (size_t i = 0; i < unit->num_tiles; i++) {
+        const struct tm_tile *tile = &unit->tiles[i];
+        const struct tm_plan_tensor *tensor = &plan->tensors[tile->tensor];
+        size_t blocks, sums;
+
+        if (tensor->operation != TM_MERGE || tensor->phases == 0)
+            continue;
+        blocks = (size_t)((tile->count - 1) / tm_plan_sum_block(tensor) + 1);
+        sums = blocks * tm_method_sizes(plan->recipe->method, tensor->terms,
+                                        tensor->row, tensor->plane)
+                            .sums;
+        unit->num_blocks += blocks;
+        unit->num_sums =
+            adds ? unit->num_sums + sums : max_u64(unit->num_sums, sums);
+    }
+}
+
 /*
  * Makes room for what is encoded for the vector `output`, in the worst case,
  * with a block in front for moving it to its place in the file.
@@ -368,6 +468,7 @@ static bool lay_out(const struct tm_cutter *cutter,
     unit->num_reads = 0;
     unit->num_pieces = 0;
     unit->num_checks = 0;
+    unit->num_blocks = unit->num_sums = 0;
     unit->input_bytes = 0;
     unit->output = unit->begin % TM_BLOCK;
     unit->slot_bytes =
@@ -379,42 +480,111 @@ static bool lay_out(const struct tm_cutter *cutter,
     for (size_t column = 0; column < plan->width; column++)
         if (!list_reads(cutter, limits, unit, column))
             return false;
+    if (plan->num_coded > 0)
+        lay_out_decoded(plan, unit);
     for (size_t output = 0; output < plan->num_outputs; output++)
         lay_out_area(plan, unit, output);
+    count_sums(cutter, unit);
     return unit->slot_bytes <= limits->slot_bytes;
 }
 
-/* Moves the cutter behind `unit`. */
-static void advance(struct tm_cutter *cutter, const struct tm_unit *unit)
+/* Moves the cutter to the byte `position` of its shard. */
+static void go_to(struct tm_cutter *cutter, uint64_t position)
 {
     const struct tm_plan *plan = cutter->plan;
-    const struct tm_plan_shard *shard = &plan->shards[unit->shard];
+    const struct tm_plan_shard *shard = &plan->shards[cutter->shard];
     const size_t last = shard->first + shard->count;
 
-    cutter->position = unit->end;
+    if (position < cutter->position)
+        cutter->tensor = shard->first;
+    cutter->position = position;
     while (cutter->tensor < last &&
            plan->tensors[cutter->tensor].offset +
                    plan->tensors[cutter->tensor].bytes <=
-               unit->end)
+               position)
         cutter->tensor++;
+}
+
+/*
+ * Skips the ends of shards; and headers, while the model is measured. False
+ * if there is no more.
+ */
+static bool skip_ends(struct tm_cutter *cutter)
+{
+    const struct tm_plan *plan = cutter->plan;
+
+    for (;; cutter->shard++, cutter->position = 0) {
+        if (cutter->shard == plan->num_shards)
+            return false;
+        if (cutter->position == 0) {
+            cutter->tensor = plan->shards[cutter->shard].first;
+            if (cutter->measures_model)
+                cutter->position = plan->shards[cutter->shard].data_start;
+        }
+        if (cutter->position < plan->shards[cutter->shard].size)
+            return true;
+    }
+}
+
+/* Moves the cutter behind a unit of the model's sweep, or back to the start. */
+static void advance_in_model(struct tm_cutter *cutter, struct tm_unit *unit)
+{
+    unit->aim = TM_AIM_MODEL;
+    unit->phase = 0;
+    unit->number = cutter->number++;
+    go_to(cutter, unit->end);
+    unit->is_last = !skip_ends(cutter);
+    if (!unit->is_last)
+        return;
+    cutter->measures_model = false;
+    cutter->shard = 0;
+    cutter->position = 0;
+    cutter->number = 0;
+}
+
+/* Moves the cutter behind `unit`, or back to where its tensor begins. */
+static void advance(struct tm_cutter *cutter, struct tm_unit *unit)
+{
+    const struct tm_plan_tensor *tensor;
+    unsigned first;
+
+    unit->aim = TM_AIM_OUTPUT;
+    unit->is_last = false;
+    if (unit->group == TM_NO_GROUP) {
+        go_to(cutter, unit->end);
+        return;
+    }
+    tensor = &cutter->plan->tensors[unit->group];
+    first = tm_plan_first_phase(cutter->plan, tensor);
+    if (cutter->phase < first)
+        cutter->phase = first;
+    unit->number = cutter->number++;
+    unit->phase = cutter->phase;
+    if (tensor->is_swept && cutter->phase < tensor->phases)
+        unit->aim = TM_AIM_SWEEP;
+    unit->is_last = unit->end == tensor->offset + tensor->bytes;
+    if (!unit->is_last) {
+        go_to(cutter, unit->end);
+        return;
+    }
+    cutter->number = 0;
+    if (unit->aim == TM_AIM_SWEEP) {
+        cutter->phase++;
+        go_to(cutter, tensor->offset);
+    } else {
+        cutter->phase = 0;
+        go_to(cutter, unit->end);
+    }
 }
 
 enum tm_cut tm_cutter_next(struct tm_cutter *cutter,
                            const struct tm_unit_limits *limits,
                            struct tm_unit *unit)
 {
-    const struct tm_plan *plan = cutter->plan;
     uint64_t span = limits->span;
 
-    while (cutter->shard < plan->num_shards &&
-           cutter->position == plan->shards[cutter->shard].size) {
-        cutter->shard++;
-        cutter->position = 0;
-    }
-    if (cutter->shard == plan->num_shards)
+    if (!skip_ends(cutter))
         return TM_CUT_END;
-    if (cutter->position == 0)
-        cutter->tensor = plan->shards[cutter->shard].first;
     unit->shard = cutter->shard;
     unit->begin = cutter->position;
     for (;;) {
@@ -425,6 +595,9 @@ enum tm_cut tm_cutter_next(struct tm_cutter *cutter,
             return TM_CUT_SLOT;
         span = max_u64(tm_round_down(span / 2, TM_BLOCK), TM_BLOCK);
     }
-    advance(cutter, unit);
+    if (cutter->measures_model)
+        advance_in_model(cutter, unit);
+    else
+        advance(cutter, unit);
     return TM_CUT_UNIT;
 }

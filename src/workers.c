@@ -12,6 +12,7 @@
 #include "io/transfer.h"
 #include "kernels/cpu.h"
 #include "src/pipeline.h"
+#include "src/work.h"
 
 void tm_jobs_add(struct tm_jobs *jobs, struct tm_job *job)
 {
@@ -45,10 +46,8 @@ static struct tm_job *next_job(struct tm_pipeline *p)
     pthread_mutex_lock(&p->lock);
     while (!p->closed && p->ready.count == 0)
         pthread_cond_wait(&p->work, &p->lock);
-    if (!p->closed) {
+    if (!p->closed)
         job = tm_jobs_take(&p->ready);
-        p->computing++;
-    }
     pthread_mutex_unlock(&p->lock);
     return job;
 }
@@ -58,7 +57,6 @@ static void set_failed(struct tm_pipeline *p, enum tm_status status)
     pthread_mutex_lock(&p->lock);
     if (p->status == TM_OK)
         p->status = status;
-    p->computing--;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -102,7 +100,6 @@ static void hash_in_order(struct tm_pipeline *p, struct tm_job *job)
             p->status = status;
         stream->hashed++;
         tm_jobs_add(&p->hashed, job);
-        p->computing--;
         pthread_mutex_unlock(&p->lock);
         tm_disk_wake(p->disk);
         pthread_mutex_lock(&p->lock);
@@ -119,6 +116,10 @@ static void free_tools(struct tm_tools *tools)
     free(tools->converted);
     free(tools->bins);
     free(tools->filled);
+    free(tools->sums);
+    free(tools->ties);
+    tm_strips_free(&tools->strips);
+    tm_work_free(&tools->work);
     if (tools->coder != NULL)
         tm_coder_free(tools->coder);
 }
@@ -136,13 +137,38 @@ static bool make_tools(const struct tm_pipeline *p, struct tm_tools *tools)
         .converted = malloc(budget->converted + 1),
         .bins = calloc(TM_DRIFT_BINS, sizeof(*tools->bins)),
         .filled = malloc((plan->num_outputs + 1) * sizeof(*tools->filled)),
+        .sums = malloc((budget->unit_sums + 1) * sizeof(*tools->sums)),
+        .ties = malloc((budget->work.selects + 1) * sizeof(*tools->ties)),
     };
+    bool complete = tm_strips_init(&tools->strips, plan, p->isa);
+
+    complete &= tm_work_init(&tools->work, plan);
     if (tm_plan_is_chunked(plan))
         tools->coder = tm_coder_new(p->isa, plan->codec);
-    return tools->inputs != NULL && tools->data != NULL &&
+    return complete && tools->sums != NULL && tools->ties != NULL &&
+           tools->inputs != NULL && tools->data != NULL &&
            tools->decoded != NULL && tools->converted != NULL &&
            tools->bins != NULL && tools->filled != NULL &&
            (tools->coder != NULL || !tm_plan_is_chunked(plan));
+}
+
+/* One job, up to where it is somebody else's. */
+static enum tm_status work_on(struct tm_pipeline *p, struct tm_tools *tools,
+                              struct tm_job *job)
+{
+    enum tm_status status;
+
+    if (!tm_fp_mode_is_default())
+        return tm_error(TM_INTERNAL, "this thread does not round to nearest");
+    if (job->group != NULL && tm_group_measure(p, job, tools, &status))
+        return status;
+    status = tm_compute(p, job, tools);
+    if (status != TM_OK)
+        return status;
+    if (job->group != NULL)
+        tm_group_made(p, job);
+    hash_in_order(p, job);
+    return TM_OK;
 }
 
 void tm_worker(struct tm_pipeline *pipeline)
@@ -152,18 +178,10 @@ void tm_worker(struct tm_pipeline *pipeline)
     struct tm_job *job;
 
     while ((job = next_job(pipeline)) != NULL) {
-        enum tm_status status = TM_OK;
+        const enum tm_status status =
+            has_tools ? work_on(pipeline, &tools, job) : tm_no_memory();
 
-        if (!has_tools)
-            status = tm_no_memory();
-        else if (!tm_fp_mode_is_default())
-            status =
-                tm_error(TM_INTERNAL, "this thread does not round to nearest");
-        else
-            status = tm_compute(pipeline, job, &tools);
-        if (status == TM_OK) {
-            hash_in_order(pipeline, job);
-        } else {
+        if (status != TM_OK) {
             set_failed(pipeline, status);
             tm_disk_wake(pipeline->disk);
         }

@@ -7,6 +7,7 @@ if HAVE_CMOCKA
 unit_tests += tests/unit/test_sum tests/unit/test_drift \
 	tests/unit/test_engine \
 	tests/unit/test_json tests/unit/test_unit tests/unit/test_unit_coded \
+	tests/unit/test_methods tests/unit/test_recipe tests/unit/test_layers \
 	tests/unit/test_strip tests/unit/test_select tests/unit/test_mask tests/unit/test_row \
 	tests/unit/test_vector tests/unit/test_vector_files \
 	tests/unit/test_planes tests/unit/test_rans tests/unit/test_chunk
@@ -44,6 +45,14 @@ tests_unit_test_row_LDADD = $(UNIT_LIBS)
 tests_unit_test_strip_SOURCES = tests/unit/test_strip.c \
 	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_strip_LDADD = $(UNIT_LIBS)
+tests_unit_test_methods_SOURCES = tests/unit/test_methods.c \
+	tests/unit/method_driver.h tests/unit/method_reference.h \
+	tests/unit/unit.h
+tests_unit_test_methods_LDADD = libtaumerge.a $(SRC_LIBS) $(UNIT_LIBS)
+tests_unit_test_recipe_SOURCES = tests/unit/test_recipe.c tests/unit/unit.h
+tests_unit_test_recipe_LDADD = libtaumerge.a $(SRC_LIBS) $(UNIT_LIBS)
+tests_unit_test_layers_SOURCES = tests/unit/test_layers.c tests/unit/unit.h
+tests_unit_test_layers_LDADD = libtaumerge.a $(SRC_LIBS) $(UNIT_LIBS)
 tests_unit_test_vector_SOURCES = tests/unit/test_vector.c tests/unit/unit.h
 tests_unit_test_vector_LDADD = $(UNIT_LIBS)
 tests_unit_test_vector_files_SOURCES = tests/unit/test_vector_files.c \
@@ -55,9 +64,12 @@ check_PROGRAMS += $(unit_tests)
 
 EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/checkpoints.py tests/conftest.py tests/program.py \
+	tests/golden tests/golden_check.py tests/llama.py \
 	tests/reference.py tests/test_bad.py tests/test_cli.py \
-	tests/test_faults.py tests/test_fuzz.py tests/test_layout.py \
-	tests/test_merge.py \
+	tests/test_examples.py tests/test_faults.py tests/test_fuzz.py \
+	tests/test_golden.py tests/test_layout.py \
+	tests/test_merge.py tests/test_methods.py tests/test_methods_doc.py \
+	tests/test_recipe_cli.py tests/test_series.py \
 	tests/test_reference.py tests/test_same_bytes.py \
 	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py \
 	tests/test_vector.py tests/test_vector_base.py \

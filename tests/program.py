@@ -148,10 +148,10 @@ def merge(base, vectors, out, *more, **how):
     return result
 
 
-def smallest_memory(args):
+def smallest_memory(args, **how):
     """The smallest --memory that works, in bytes, as the program says it
     when it is given too little."""
-    refused = run(*args, "--memory", "1")
+    refused = run(*args, "--memory", "1", **how)
     assert_refused(refused, USAGE)
     number, unit = re.findall(r"(\d+(?:\.\d+)?) ?([KMGT]?)", refused.err)[-1]
     return int(float(number) * 1024 ** " KMGT".index(unit or " "))

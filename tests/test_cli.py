@@ -25,7 +25,7 @@ from program import (
     scaled,
 )
 
-COMMANDS = ["merge", "plan", "verify", "inspect"]
+COMMANDS = ["merge", "plan", "diff", "apply", "verify", "inspect", "methods"]
 
 
 # Texts
@@ -53,7 +53,7 @@ def test_help_of_a_command(command):
         for option in (
             "--memory", "--threads", "--io", "--direct", "--progress",
             "--force", "--dtype", "--shard-size", "--allow-missing",
-            "--allow-extra",
+            "--allow-extra", "--set", "--lax", "--document", "--seed",
         ):  # fmt: skip
             assert option in result.out
     assert all(len(line) <= 80 for line in result.out.splitlines())
@@ -128,7 +128,17 @@ WHOLE = ["merge", *BASE, *TUNED, *OUT]
         (["verify", "--frobnicate", "x"], ["--frobnicate"]),
         (["inspect", "--frobnicate", "x"], ["--frobnicate"]),
         (["plan", *BASE, *OUT], ["-t"]),
-        (["merge", "a.yaml", *BASE, *TUNED, *OUT], []),
+        (["merge", "a.yaml", *BASE, *TUNED, *OUT], ["a.yaml", "-b BASE"]),
+        (["merge", "a.yaml", *TUNED, *OUT], ["a.yaml", "-t TUNED"]),
+        (["merge", "a.yaml", "b.yaml", *OUT], ["b.yaml"]),
+        *(([*WHOLE, *o], [o[0]]) for o in (
+            ["--set", "lambda=1"], ["--document", "one"], ["--lax"],
+        )),
+        *((["merge", "a.yaml", *OUT, "--set", s], [s]) for s in ("x", "=1")),
+        *(([*WHOLE, "--seed", s], [s]) for s in (
+            "-1", "x", "1.5", "18446744073709551616", "0x10",
+        )),
+        ([*WHOLE, "--tensor", "x"], ["--tensor"]),
     ],
     ids=lambda value: " ".join(value)[:60] if value else "nothing",
 )  # fmt: skip
@@ -454,6 +464,7 @@ def test_the_plan_says_what_the_merge_does(tmp_path, family):
     assert plan["write_bytes"] == sum(p.stat().st_size for p in shards)
     models = [family.base, *family.tuned]
     assert plan["read_bytes"] == sum(map(checkpoints.size_of, models))
+    assert plan["read_bytes"] == sum(f["read_bytes"] for f in plan["inputs"])
 
 
 def test_progress_ends_where_the_plan_ends(tmp_path, family):
@@ -476,6 +487,35 @@ def test_the_plan_as_text_has_the_numbers_of_the_plan_as_json(
     for file in checkpoints.files_of(family.base_path):
         assert file.name in text.out
     assert {"memory", "tensors", "outputs"} <= set(plan)
+
+
+def test_the_plan_of_single_tensors(tmp_path, family):
+    """Where each comes from, and what is done with it."""
+    args = family.args(tmp_path / "out")
+    whole = {t["name"]: t for t in plan_of(args)["tensors"]}
+    glob = ["--tensor", "layers.?.attn.*"]
+    found = plan_of(args, *glob)["tensors"]
+    names = ["layers.0.attn.weight", "layers.1.attn.weight"]
+    assert [t["name"] for t in found] == names
+    for tensor in found:
+        assert tensor["operation"] == "merge"
+        assert tensor["method"] == "task_arithmetic"
+        paths = [str(p) for p in (family.base_path, *family.tuned_paths)]
+        assert [s["model"] for s in tensor["sources"]] == paths
+        assert tensor["sources"][0]["name"] == tensor["name"]
+        assert [t["model"] for t in tensor["terms"]] == paths[1:]
+        weights = [t["parameters"]["weight"] for t in tensor["terms"]]
+        assert weights == [0.4, -1.0]
+        for source in tensor["sources"]:
+            source.pop("name", None)
+        assert tensor == whole[tensor["name"]]
+    text = run("plan", *args[1:], *glob)
+    assert text.status == 0
+    assert all(name in text.out for name in names)
+    assert "norm.weight" not in text.out and "weight -1" in text.out
+    none = run("plan", *args[1:], "--tensor", "layers.?.atn.*")
+    assert_refused(none, USAGE, mentions=["layers.?.atn.*"])
+    assert not none.out
 
 
 def test_the_plan_is_a_pure_function(tmp_path, family):

@@ -13,7 +13,7 @@ import program
 
 FUZZ = program.TOP / "tests" / "fuzz"
 HARNESSES = ["header", "index", "command_line", "chunk"]
-HARNESSES += ["manifest", "vector_index", "rans"]
+HARNESSES += ["manifest", "vector_index", "rans", "recipe"]
 
 
 @pytest.mark.parametrize("harness", HARNESSES)

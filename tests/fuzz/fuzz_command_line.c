@@ -23,7 +23,7 @@ static void check_vectors(const struct tm_options *options)
 
     for (size_t i = 0; i < recipe->num_vectors; i++) {
         FUZZ_REQUIRE(recipe->vectors[i].path != NULL);
-        FUZZ_REQUIRE(isfinite(recipe->vectors[i].weight));
+        FUZZ_REQUIRE(isfinite((float)options->weights[i]));
     }
 }
 
@@ -42,6 +42,10 @@ static void check_options(const struct tm_options *options, unsigned command)
     FUZZ_REQUIRE(settings->codec <= TM_CODEC_ZSTD);
     if (command == TM_FOR_VERIFY || command == TM_FOR_INSPECT)
         FUZZ_REQUIRE(options->out == NULL);
+    for (size_t i = 0; i < options->num_overrides; i++) {
+        FUZZ_REQUIRE(options->overrides[i].path[0] != '\0');
+        FUZZ_REQUIRE(strchr(options->overrides[i].path, '=') == NULL);
+    }
     if (command != TM_FOR_MERGE && command != TM_FOR_PLAN)
         FUZZ_REQUIRE(options->recipe.num_vectors == 0);
 }
@@ -89,9 +93,9 @@ static int split(char *text, size_t size, char **argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const unsigned commands[] = {TM_FOR_MERGE,  TM_FOR_PLAN,
-                                        TM_FOR_DIFF,   TM_FOR_APPLY,
-                                        TM_FOR_VERIFY, TM_FOR_INSPECT};
+    static const unsigned commands[] = {
+        TM_FOR_MERGE,  TM_FOR_PLAN,    TM_FOR_DIFF,   TM_FOR_APPLY,
+        TM_FOR_VERIFY, TM_FOR_INSPECT, TM_FOR_METHODS};
     char *text = malloc(size + 2);
     char **argv = malloc((size + 4) * sizeof(*argv));
 

@@ -15,7 +15,10 @@ FUZZ_LIBS = libtaumerge.a libio.a libkernels.a $(SRC_LIBS) $(IO_LIBS)
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_index \
 	tests/fuzz/replay_command_line tests/fuzz/replay_chunk \
 	tests/fuzz/replay_manifest tests/fuzz/replay_vector_index \
-	tests/fuzz/replay_rans
+	tests/fuzz/replay_rans tests/fuzz/replay_recipe
+tests_fuzz_replay_recipe_SOURCES = tests/fuzz/replay.c \
+	tests/fuzz/fuzz_recipe.c tests/fuzz/fuzz.h
+tests_fuzz_replay_recipe_LDADD = $(FUZZ_LIBS)
 tests_fuzz_replay_header_SOURCES = tests/fuzz/replay.c \
 	tests/fuzz/fuzz_header.c tests/fuzz/fuzz.h
 tests_fuzz_replay_header_LDADD = $(FUZZ_LIBS)
@@ -46,7 +49,10 @@ FUZZ_LINK = -fsanitize=fuzzer
 check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_index \
 	tests/fuzz/fuzz_command_line tests/fuzz/fuzz_chunk \
 	tests/fuzz/fuzz_manifest tests/fuzz/fuzz_vector_index \
-	tests/fuzz/fuzz_rans
+	tests/fuzz/fuzz_rans tests/fuzz/fuzz_recipe
+tests_fuzz_fuzz_recipe_SOURCES = tests/fuzz/fuzz_recipe.c
+tests_fuzz_fuzz_recipe_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_recipe_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c
 tests_fuzz_fuzz_header_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_header_LDFLAGS = $(FUZZ_LINK)
@@ -71,4 +77,4 @@ tests_fuzz_fuzz_rans_LDFLAGS = $(FUZZ_LINK)
 endif
 
 EXTRA_DIST += tests/fuzz/make_corpus.py tests/fuzz/json.dict \
-	tests/fuzz/options.dict tests/fuzz/corpus
+	tests/fuzz/options.dict tests/fuzz/recipe.dict tests/fuzz/corpus

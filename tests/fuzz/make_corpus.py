@@ -505,6 +505,83 @@ def vector_indices():
     yield "longer", good + b"\0"
 
 
+def recipe(rest, method="task_arithmetic", base="base_model: b\n"):
+    """An input of fuzz_recipe without an override."""
+    return f"merge_method: {method}\n{base}{rest}".encode()
+
+
+def recipe_set(path, value):
+    """One with an override."""
+    text = recipe("models: [{model: a, parameters: &p {weight: 1}}]\n")
+    return text + b"\0" + path + b"\0" + value
+
+
+def recipes():
+    model = "models: [{model: a, parameters: {weight: %s}}]\n"
+    sliced = "slices:\n- sources:\n"
+    for number in range(2):
+        sliced += f"  - {{model: {'ab'[number]}, layer_range: [0, 2]}}\n"
+    weight = "parameters: {weight: 1}\n"
+    yield "nothing", b""
+    yield "model", recipe(model % "1")
+    yield "list", recipe("models:\n- model: a\n- model: c\n" + weight)
+    yield "gradient", recipe(model % "[0, 0.5, 1e-3]")
+    yield "filter", recipe(model % "{filter: mlp, value: [1, 2]}")
+    yield "filters", recipe(
+        model % "[{filter: mlp, value: 0x1f}, {filter: '*', value: 1:30}]"
+    )
+    yield "flags", recipe(model % "1" + "parameters: {normalize: [yes, 0]}\n")
+    yield "choice", recipe(
+        "models: [{model: a}]\nparameters: {weight: 1, scope: model}\n", "ties"
+    )
+    yield "no-number", recipe(model % "heavy")
+    yield "no-value", recipe(model % "~")
+    yield "nan", recipe(model % ".nan")
+    yield "mixed", recipe(model % "[1, {value: 2}]")
+    yield "linear", recipe("models: [{model: a}]\n" + weight, "linear")
+    yield "passthrough", recipe("models: [{model: a}]\n", "passthrough", "")
+    yield "slices", recipe(sliced + weight)
+    yield "slice-base", recipe(
+        sliced + "  base_model: a\n  parameters: {lambda: 2}\n" + weight
+    )
+    yield "modules", recipe(
+        "modules: {default: {models: [{model: a}], parameters: {lambda: 3}}}\n"
+        + weight
+    )
+    yield "reference", recipe(
+        "models: [{model: {model: {path: o/n, revision: r}}}, {model: x@y}]\n"
+        + weight
+    )
+    yield "lora", recipe("models: [{model: a+l}]\n" + weight)
+    yield "output", recipe(
+        model % "1"
+        + "dtype: float32\nout_dtype: torch.bfloat16\n"
+        + "tokenizer: {source: c}\nchat_template: chatml\n"
+    )
+    yield "jinja", recipe(
+        model % "1" + 'chat_template: "{% for m in x %}\\n\u00e9{% endfor %}"\n'
+    )
+    yield "merge-key", recipe(
+        "models:\n- {model: a, parameters: &p {weight: 1}}\n"
+        "- {model: c, parameters: {<<: [*p, {density: 1}], weight: 2}}\n",
+        "ties",
+    )
+    yield "alias-itself", b"a: &a [*a]\n"
+    yield "duplicate", recipe("base_model: c\n" + model % "1")
+    yield "documents", b"name: x\n---\n" + recipe(model % "1") + b"---\n"
+    yield "mark", b"\xef\xbb\xbf" + recipe(model % "1")
+    yield "tab", recipe("models:\n\t- model: a\n")
+    yield "latin", recipe("models: [{model: ") + b"\xe9}]\n"
+    yield "deep", recipe("models: " + "[" * 70)
+    yield "tag", recipe(model % "!!int 3")
+    yield "text", recipe("models: [{model: 'a b: #c', parameters: {weight: 1}}]\n")
+    yield "set", recipe_set(b"lambda", b"0.5")
+    yield "set-model", recipe_set(b"models.0.weight", b"[0, 1]")
+    yield "set-key", recipe_set(b"dtype", b"float16")
+    yield "set-beyond", recipe_set(b"models.1.weight", b"1")
+    yield "set-dots", recipe_set(b"a..b", b"1")
+
+
 def main():
     for folder, seeds in [
         ("header", headers()),
@@ -513,6 +590,7 @@ def main():
         ("chunk", chunks()),
         ("manifest", manifests()),
         ("vector_index", vector_indices()),
+        ("recipe", recipes()),
     ]:
         path = CORPUS / folder
         path.mkdir(parents=True, exist_ok=True)

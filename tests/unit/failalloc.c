@@ -47,7 +47,7 @@ static map_memory *real_mmap;
 /* --- whose calls count ---------------------------------------------------*/
 
 static const char *const counted[] = {"/libjansson.", "/libxxhash.",
-                                      "/liburing.", "/libc."};
+                                      "/liburing.", "/libyaml", "/libc."};
 
 static struct {
     uintptr_t begin;

@@ -32,7 +32,7 @@ static uint64_t random_elements(void)
 
 static void make_any(struct tm_plan_tensor *tensor)
 {
-    static const uint8_t operations[] = {TM_SUM, TM_SUM, TM_TAKE, TM_COPY};
+    static const uint8_t operations[] = {TM_MERGE, TM_MERGE, TM_TAKE, TM_COPY};
 
     *tensor = (struct tm_plan_tensor){
         .name = "tensor",
@@ -385,7 +385,7 @@ static void make_large(struct tm_plan_tensor *tensor)
 {
     *tensor = (struct tm_plan_tensor){
         .name = "tensor",
-        .operation = TM_SUM,
+        .operation = TM_MERGE,
         .dtype = TM_F32,
         .elements = 128 * TM_BLOCK / 4,
         .bytes = 128 * TM_BLOCK,
@@ -419,7 +419,7 @@ static void make_small(struct tm_plan_tensor *tensor)
 {
     *tensor = (struct tm_plan_tensor){
         .name = "tensor",
-        .operation = TM_SUM,
+        .operation = TM_MERGE,
         .dtype = TM_F32,
         .elements = 101,
         .bytes = 404,

@@ -53,7 +53,7 @@ static void make_merged(struct tm_plan_tensor *tensor)
         make_words(tensor, TM_COPY, (uint8_t)below(TM_NUM_DTYPES),
                    random_words());
     else
-        make_words(tensor, TM_SUM, (uint8_t)below(TM_NUM_FLOATS),
+        make_words(tensor, TM_MERGE, (uint8_t)below(TM_NUM_FLOATS),
                    random_words());
 }
 

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* strips: see strips.h. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "src/strips.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/row.h"
+#include "kernels/strip.h"
+
+/* Arrays beside one for each term: base, output, two spare ones. */
+#define EXTRA_ARRAYS 4
+
+/* Floats of an array: padded, and no two a multiple of 4096 bytes apart. */
+static uint64_t array_length(const struct tm_plan *plan)
+{
+    return (plan->budget.strip + 63) / 64 * 64 + 64;
+}
+
+static uint64_t scratch_length(const struct tm_plan *plan)
+{
+    return TM_ROW_SCRATCH(array_length(plan));
+}
+
+/* All arrays, in floats. */
+static uint64_t total_length(const struct tm_plan *plan)
+{
+    return (plan->budget.terms + EXTRA_ARRAYS) * array_length(plan) +
+           scratch_length(plan);
+}
+
+uint64_t tm_strips_memory(const struct tm_plan *plan)
+{
+    const struct tm_work_sizes *most = &plan->budget.work;
+
+    if (plan->budget.strip == 0)
+        return 0;
+    return total_length(plan) * sizeof(float) +
+           plan->budget.terms * sizeof(float *) +
+           most->sums * TM_LANES * sizeof(double) +
+           most->counts * sizeof(uint32_t);
+}
+
+bool tm_strips_init(struct tm_strips *strips, const struct tm_plan *plan,
+                    enum tm_isa isa)
+{
+    const uint64_t length = array_length(plan);
+    const struct tm_work_sizes *most = &plan->budget.work;
+    float *next;
+
+    *strips = (struct tm_strips){.isa = isa};
+    if (plan->budget.strip == 0)
+        return true; /* no method needs them */
+    strips->memory = aligned_alloc(64, total_length(plan) * sizeof(float));
+    strips->x = calloc(plan->budget.terms + 1, sizeof(*strips->x));
+    strips->lanes = calloc(most->sums + 1, sizeof(*strips->lanes));
+    strips->counts = calloc(most->counts + 1, sizeof(*strips->counts));
+    if (strips->memory == NULL || strips->x == NULL || strips->lanes == NULL ||
+        strips->counts == NULL)
+        return false;
+    /* What pads an array is computed with, to no effect. */
+    memset(strips->memory, 0, total_length(plan) * sizeof(float));
+    next = strips->memory;
+    for (size_t i = 0; i < plan->budget.terms; i++, next += length)
+        strips->x[i] = next;
+    strips->base = next;
+    strips->out = next + length;
+    strips->spare[0] = next + 2 * length;
+    strips->spare[1] = next + 3 * length;
+    strips->scratch = (uint32_t *)(void *)(next + 4 * length);
+    return true;
+}
+
+void tm_strips_free(struct tm_strips *strips)
+{
+    free(strips->memory);
+    free(strips->x);
+    free(strips->lanes);
+    free(strips->counts);
+    *strips = (struct tm_strips){0};
+}
+
+/* The task's element `at` of the input `column`. */
+static const void *element(const struct tm_strips_task *task, uint32_t column,
+                           uint64_t at)
+{
+    const enum tm_dtype dtype = (enum tm_dtype)task->sources[column].dtype;
+
+    return (const char *)task->data[column] +
+           (at - task->first) * (tm_dtype_bits(dtype) / 8);
+}
+
+static enum tm_status not_finite(const struct tm_strips_task *task)
+{
+    const struct tm_method *method = task->work->method;
+
+    return tm_error(TM_BAD_DATA,
+                    "tensor '%s': an input has a NaN or an infinity%s, which "
+                    "%s cannot merge",
+                    task->tensor->name,
+                    method->view == TM_DIFFERENCES &&
+                            task->work->terms->base != TM_NO_COLUMN
+                        ? " where it differs from the base"
+                        : "",
+                    method->name);
+}
+
+/* Widens the strip's inputs, or takes them from the base. */
+static enum tm_status load(struct tm_strips *strips,
+                           const struct tm_strips_task *task,
+                           const struct tm_strip *strip)
+{
+    const struct tm_terms *terms = task->work->terms;
+    const struct tm_method *method = task->work->method;
+    const bool differ =
+        method->view == TM_DIFFERENCES && terms->base != TM_NO_COLUMN;
+    const enum tm_dtype base_dtype =
+        terms->base != TM_NO_COLUMN
+            ? (enum tm_dtype)task->sources[terms->base].dtype
+            : TM_F32;
+    bool finite = true;
+
+    for (uint32_t i = 0; i < terms->count; i++) {
+        const uint32_t column = terms->terms[i].column;
+        const enum tm_dtype dtype = (enum tm_dtype)task->sources[column].dtype;
+        const void *data = element(task, column, strip->first);
+
+        if (differ)
+            finite &= tm_strip_differ(strips->isa, base_dtype,
+                                      element(task, terms->base, strip->first),
+                                      dtype, data, strip->n, strips->x[i]);
+        else
+            finite &= tm_strip_widen(strips->isa, dtype, data, strip->n,
+                                     strips->x[i]);
+    }
+    if (method->wants_base)
+        finite &= tm_strip_widen(strips->isa, base_dtype,
+                                 element(task, terms->base, strip->first),
+                                 strip->n, strips->base);
+    return finite ? TM_OK : not_finite(task);
+}
+
+/* The strip of the task that begins at the element `first`. */
+static struct tm_strip strip_at(struct tm_strips *strips,
+                                const struct tm_strips_task *task,
+                                uint64_t first)
+{
+    const uint64_t left = task->first + task->count - first;
+    const uint64_t most = task->tensor->by_row ? task->tensor->row : TM_STRIP;
+
+    return (struct tm_strip){
+        .isa = strips->isa,
+        .first = first,
+        .n = (size_t)(left < most ? left : most),
+        .x = strips->x,
+        .base = task->work->method->wants_base ? strips->base : NULL,
+        .spare = {strips->spare[0], strips->spare[1]},
+        .scratch = strips->scratch,
+        .sums = strips->lanes,
+        .counts = strips->counts,
+    };
+}
+
+/* Adds up the lanes of a block, and clears them. */
+static void finish_block(struct tm_strips *strips, size_t count, double *sums)
+{
+    for (size_t s = 0; s < count; s++) {
+        const double *l = strips->lanes[s];
+
+        sums[s] =
+            ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    }
+    memset(strips->lanes, 0, count * sizeof(*strips->lanes));
+}
+
+enum tm_status tm_strips_measure(struct tm_strips *strips,
+                                 const struct tm_strips_task *task,
+                                 double *sums)
+{
+    const struct tm_method *method = task->work->method;
+    const size_t num_sums = tm_method_sizes(method, task->work->terms,
+                                            task->work->row, task->work->plane)
+                                .sums;
+    const uint64_t block = tm_plan_sum_block(task->tensor);
+    const uint64_t end = task->first + task->count;
+
+    for (uint64_t at = task->first; at < end;) {
+        struct tm_strip strip = strip_at(strips, task, at);
+        const enum tm_status status = load(strips, task, &strip);
+
+        if (status != TM_OK)
+            return status;
+        method->measure(task->work, &strip);
+        at += strip.n;
+        if (at % block == 0 || at == end) {
+            finish_block(strips, num_sums, sums);
+            sums += num_sums;
+        }
+    }
+    return TM_OK;
+}
+
+void tm_strips_add_counts(struct tm_strips *strips, const struct tm_work *work,
+                          uint64_t *counts)
+{
+    const size_t count =
+        tm_method_sizes(work->method, work->terms, work->row, work->plane)
+            .counts;
+
+    for (size_t i = 0; i < count; i++)
+        counts[i] += strips->counts[i];
+    memset(strips->counts, 0, count * sizeof(*strips->counts));
+}
+
+enum tm_status tm_strips_count(struct tm_strips *strips,
+                               const struct tm_strips_task *task,
+                               uint64_t *ties)
+{
+    const uint64_t end = task->first + task->count;
+
+    for (uint64_t at = task->first; at < end;) {
+        struct tm_strip strip = strip_at(strips, task, at);
+        const enum tm_status status = load(strips, task, &strip);
+
+        if (status != TM_OK)
+            return status;
+        strip.ties = ties;
+        task->work->method->count(task->work, &strip);
+        at += strip.n;
+    }
+    return TM_OK;
+}
+
+enum tm_status tm_strips_apply(struct tm_strips *strips,
+                               const struct tm_strips_task *task,
+                               uint64_t *ties, void *out,
+                               struct tm_sum_stats *stats)
+{
+    const struct tm_method *method = task->work->method;
+    const uint32_t base =
+        method->view == TM_DIFFERENCES ? task->work->terms->base : TM_NO_COLUMN;
+    const enum tm_dtype base_dtype =
+        base != TM_NO_COLUMN ? (enum tm_dtype)task->sources[base].dtype
+                             : TM_F32;
+    const enum tm_dtype dtype = (enum tm_dtype)task->tensor->dtype;
+    const uint64_t end = task->first + task->count;
+
+    for (uint64_t at = task->first; at < end;) {
+        struct tm_strip strip = strip_at(strips, task, at);
+        const enum tm_status status = load(strips, task, &strip);
+
+        if (status != TM_OK)
+            return status;
+        strip.ties = ties;
+        method->apply(task->work, &strip, strips->out);
+        tm_strip_finish(strips->isa, base_dtype,
+                        base != TM_NO_COLUMN ? element(task, base, at) : NULL,
+                        strips->out, strip.n, dtype,
+                        (char *)out +
+                            (at - task->first) * (tm_dtype_bits(dtype) / 8),
+                        stats);
+        at += strip.n;
+    }
+    return TM_OK;
+}

@@ -140,8 +140,9 @@ static void copy_digests(struct tm_pipeline *p, size_t tensor)
     const struct tm_plan *plan = p->plan;
 
     for (size_t i = 0; i < plan->width; i++)
-        p->results->sources[tensor * plan->width + i] =
-            p->results->tensors[tensor];
+        if (!tm_plan_sources(plan, tensor)[i].only_decodes)
+            p->results->sources[tensor * plan->width + i] =
+                p->results->tensors[tensor];
 }
 
 static bool same(const struct tm_digest *a, const struct tm_digest *b)
@@ -249,7 +250,8 @@ static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
     /* The base's is the output's in a copy, but its middle may be wanted. */
     for (size_t c = 0; c < plan->width; c++)
         if (sources[c].file != TM_NO_FILE && !sources[c].is_coded &&
-            (!is_copy || (c == 0 && plan->num_outputs > 0)))
+            (!is_copy || sources[c].only_decodes ||
+             (c == 0 && plan->num_outputs > 0)))
             hash_input(p, stream, job, number, c);
     if (plan->num_coded > 0)
         hash_chunks(p, stream, job, tile, next);

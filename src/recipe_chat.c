@@ -18,8 +18,8 @@ static void read_source(struct tm_reader *reader,
     struct tm_reference reference;
 
     if (strcmp(text, "base") == 0)
-        return;
-    if (strcmp(text, "union") == 0)
+        reader->recipe->tokenizer = reader->recipe->base;
+    else if (strcmp(text, "union") == 0)
         tm_reader_error(reader, node->place,
                         "tokenizers cannot be united yet: name the one to "
                         "take, 'base' or a model");

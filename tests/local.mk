@@ -69,7 +69,7 @@ EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/test_examples.py tests/test_faults.py tests/test_fuzz.py \
 	tests/test_golden.py tests/test_layout.py \
 	tests/test_merge.py tests/test_methods.py tests/test_methods_doc.py \
-	tests/test_recipe_cli.py tests/test_series.py \
+	tests/test_recipe_cli.py tests/test_series.py tests/test_slices.py \
 	tests/test_reference.py tests/test_same_bytes.py \
 	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py \
 	tests/test_vector.py tests/test_vector_base.py \

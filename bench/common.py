@@ -163,6 +163,11 @@ def merge_command(base, vectors, out, *more, weights=None):
     return [*argv, "-o", out, *more]
 
 
+def recipe_command(recipe, out, *more):
+    """The command line of a merge by a recipe."""
+    return [program(), "merge", "-q", recipe, "-o", out, *more]
+
+
 # --- the disk and the page cache -------------------------------------------
 
 

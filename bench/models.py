@@ -139,11 +139,20 @@ def header(shapes):
     return struct.pack("<Q", len(text)) + text
 
 
-def filled_up(shapes, size):
-    """The shapes and one more, so that the file has exactly `size` bytes."""
+def rest_shapes(elements, row):
+    """One tensor of so many, or, if rows have a length, a matrix and what it
+    leaves."""
+    if row is None:
+        return {"rest.weight": [elements]}
+    return {"rest.weight": [elements // row, row],
+            "rest.bias": [elements % row]}  # fmt: skip
+
+
+def filled_up(shapes, size, row=None):
+    """The shapes and a rest, so that the file has exactly `size` bytes."""
     missing = 0
-    for _ in range(4):
-        with_rest = {**shapes, "rest.weight": [missing // BF16]}
+    for _ in range(8):
+        with_rest = {**shapes, **rest_shapes(missing // BF16, row)}
         total = len(header(with_rest)) + count_bytes(with_rest)
         if total == size:
             return with_rest
@@ -243,20 +252,22 @@ class Family:
         return self
 
 
-def whole_family(directory, size, tuned, prefix="llama", tune=tuned_block):
-    """Llama-shaped models in files that are whole multiples of WHOLE."""
+def whole_family(directory, size, tuned, prefix="llama", tune=tuned_block,
+                 row=None):  # fmt: skip
+    """Llama-shaped models in files that are whole multiples of WHOLE; no row
+    is much longer than a Llama's if `row` is the length of the rest's."""
     # The rest takes what is left over, so the layers stay below.
     target = max(size // WHOLE, 1) * WHOLE
     shapes = None
     for below in range(0, 100):
         config = llama_config(target * (100 - below) // 100)
         try:
-            shapes = filled_up(llama_shapes(config), target)
+            shapes = filled_up(llama_shapes(config), target, row)
             break
         except ValueError:
             continue
     if shapes is None:  # smaller than the smallest Llama
-        shapes = filled_up(even_shapes(target // 2, 8), target)
+        shapes = filled_up(even_shapes(target // 2, 8), target, row)
     name = f"{prefix}-{target}-{tuned}"
     return Family(directory, name, shapes, tuned, tune=tune)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import fio
 import models
+import recipes
 from common import (
     GIBI,
     GIGA,
@@ -24,6 +25,7 @@ from common import (
     merge_command,
     need_space,
     program,
+    recipe_command,
     remove,
     rotated,
     run_well,
@@ -35,8 +37,6 @@ MERGEKIT = "mergekit==0.1.5"
 # First and by itself: where a wheel for processors alone is to be had, this
 # finds it, and mergekit then takes what is there.
 TORCH = "torch==2.13.0"
-
-WEIGHTS = [0.4, 0.3, -0.2]
 
 
 # --- mergekit --------------------------------------------------------------
@@ -61,28 +61,16 @@ def install(venv):
     return tool
 
 
-def recipe(family, dtype):
-    """What `-w 0.4 -w 0.3 -w -0.2` is for mergekit. With float32 it computes
-    as taumerge does; with bfloat16, which most recipes have, every step of
-    the sum is rounded."""
-    lines = ["merge_method: task_arithmetic", f"base_model: {family.base}"]
-    lines += [f"dtype: {dtype}", "out_dtype: bfloat16", "models:"]
-    for vector, weight in zip(family.vectors, WEIGHTS):
-        lines += [f"  - model: {vector}", "    parameters:"]
-        lines += [f"      weight: {weight}"]
-    return "\n".join(lines) + "\n"
-
-
 class Mergekit:
-    """mergekit-yaml with one dtype."""
+    """mergekit-yaml with one recipe."""
 
-    def __init__(self, tool, family, dtype, out):
-        self.tool, self.family, self.dtype, self.out = (
-            tool, family, dtype, out,
-        )  # fmt: skip
-        self.name = f"mergekit, {dtype}"
-        # Nothing is fetched from anywhere, not even asked for.
-        self.env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    def __init__(self, tool, recipe, out, name, *options):
+        self.tool, self.recipe, self.out = tool, recipe, out
+        self.name, self.options = name, options
+        # Nothing is fetched from anywhere, not even asked for. Its sets of
+        # models have the same order in every run.
+        self.env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+                    "PYTHONHASHSEED": "0"}  # fmt: skip
 
     def before(self):
         # Its libraries are in the page cache, as those of a program in use
@@ -94,10 +82,10 @@ class Mergekit:
         mergekit leaves it in the page cache."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "recipe.yml"
-            path.write_text(recipe(self.family, self.dtype))
+            path.write_text(self.recipe)
             done = run_well(
                 self.tool, path, self.out, "--no-copy-tokenizer", "--quiet",
-                sample=True, env=self.env,
+                *self.options, sample=True, env=self.env,
             )  # fmt: skip
         start = clock()
         for file in self.out.rglob("*.safetensors"):
@@ -107,25 +95,27 @@ class Mergekit:
 
 
 class Taumerge:
-    """The program under test."""
+    """The program under test, with -b and -t or with a recipe."""
 
-    name = "taumerge"
-
-    def __init__(self, args, family, out):
-        self.family, self.out = family, out
-        self.options = shlex.split(args.options)
+    def __init__(self, args, family, out, recipe=None, name="taumerge"):
+        self.family, self.out, self.recipe = family, out, recipe
+        self.name, self.options = name, shlex.split(args.options)
 
     def before(self):
         run_well(program(), "--version")
 
     def run(self):
-        done = run_well(
-            *merge_command(
-                self.family.base, self.family.vectors, self.out,
-                *self.options, weights=WEIGHTS,
-            ),
-            sample=True,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as scratch:
+            if self.recipe is None:
+                argv = merge_command(
+                    self.family.base, self.family.vectors, self.out,
+                    *self.options, weights=recipes.WEIGHTS,
+                )  # fmt: skip
+            else:
+                path = Path(scratch) / "recipe.yml"
+                path.write_text(self.recipe)
+                argv = recipe_command(path, self.out, *self.options)
+            done = run_well(*argv, sample=True)
         return done, done.seconds
 
 
@@ -181,62 +171,91 @@ def same_share(one, other):
     return same / total
 
 
+def places(args):
+    """Where files are to be, as --on says: (name, directory) of each."""
+    found = {"disk": args.dir, "tmpfs": args.tmpfs / "taumerge-bench"}
+    for place in args.on:
+        if place not in found:
+            raise Trouble(f"--on {place}: disk or tmpfs")
+    return [(place, found[place]) for place in args.on]
+
+
+def venv_of(args):
+    return (args.venv or args.dir / "venv-mergekit").resolve()
+
+
 def mergekit(args):
     """Against mergekit: base and three fine-tunes, from disk and tmpfs."""
-    tool = install((args.venv or args.dir / "venv-mergekit").resolve())
+    tool = install(venv_of(args))
     report = Report("mergekit", args.dir, {
         "size": args.size, "rounds": args.rounds, "dtypes": args.dtypes,
         "options": args.options, "peer": MERGEKIT,
     })  # fmt: skip
-    for place in args.on:
-        if place == "disk":
-            compare(args, report, tool, args.dir, place)
-        elif place == "tmpfs":
-            compare(args, report, tool, args.tmpfs / "taumerge-bench", place)
-        else:
-            raise Trouble(f"--on {place}: disk or tmpfs")
+    for place, directory in places(args):
+        compare(args, report, tool, directory, place)
     return report
 
 
+def take_turns(contenders, rounds, place, cold=(), keep=True):
+    """What each run of each contender took, a list per name.
+
+    `cold` are the files that are out of memory before each run. With `keep`
+    the outputs of the last round stay.
+    """
+    runs = {c.name: [] for c in contenders}
+    for r in range(rounds):
+        for c in rotated(contenders, r):
+            remove(c.out)
+            if cold:
+                drop_caches(cold)
+            c.before()
+            runs[c.name].append(c.run())
+            say(f"{place}: round {r + 1}/{rounds}  "
+                f"{runs[c.name][-1][1]:8.2f} s  {c.name}")  # fmt: skip
+            # Memory is what tmpfs has least of.
+            if not keep or r + 1 < rounds:
+                remove(c.out)
+    return runs
+
+
+def leave(directory, family, outputs, on_disk):
+    """Removes what a comparison made, on tmpfs the models too."""
+    for out in outputs:
+        remove(out)
+    if not on_disk:
+        remove(family.path)
+    if not on_disk and not any(directory.iterdir()):
+        directory.rmdir()
+
+
 def compare(args, report, tool, directory, place):
-    family = models.llama_family(directory, args.size, len(WEIGHTS))
+    family = models.llama_family(directory, args.size, len(recipes.WEIGHTS))
     on_disk = place == "disk"
     outputs = 1 + len(args.dtypes)
     need_space(directory, family.bytes + outputs * family.file_bytes,
                [family.path])  # fmt: skip
     mine = Taumerge(args, family, family.path / "out")
+    # With float32 it computes as taumerge does; with bfloat16, which most
+    # recipes have, every step of the sum is rounded.
     peers = [
-        Mergekit(tool, family, d, family.path / f"out-{d}")
+        Mergekit(
+            tool, recipes.of_family("task_arithmetic", family, d),
+            family.path / f"out-{d}", f"mergekit, {d}",
+        )
         for d in args.dtypes
-    ]
+    ]  # fmt: skip
     disks = []
     if on_disk:
         fio.check()
         disks = [Fio(s, family, family.path / "fio-out") for s in args.fio]
-    runs = {c.name: [] for c in [mine, *peers, *disks]}
+    contenders = [mine, *peers, *disks]
     try:
         family.make()
-        for r in range(args.rounds):
-            for c in rotated([mine, *peers, *disks], r):
-                remove(c.out)
-                if on_disk:
-                    drop_caches(family.files)
-                c.before()
-                runs[c.name].append(c.run())
-                say(f"{place}: round {r + 1}/{args.rounds}  "
-                    f"{runs[c.name][-1][1]:8.2f} s  {c.name}")  # fmt: skip
-                # Memory is what tmpfs has least of; the last round's outputs
-                # are compared.
-                if r + 1 < args.rounds:
-                    remove(c.out)
+        runs = take_turns(contenders, args.rounds, place,
+                          family.files if on_disk else ())  # fmt: skip
         same = {p.name: same_share(mine.out, p.out) for p in peers}
     finally:
-        for c in [mine, *peers, *disks]:
-            remove(c.out)
-        if not on_disk:
-            remove(family.path)
-        if not on_disk and not any(directory.iterdir()):
-            directory.rmdir()
+        leave(directory, family, [c.out for c in contenders], on_disk)
     tell(args, report, place, family, mine, peers, disks, runs, same)
 
 
@@ -271,7 +290,7 @@ def tell(args, report, place, family, mine, peers, disks, runs, same):
         rows.append(row)
         found[c.name] = entry
     report.table(
-        f"Base and {len(WEIGHTS)} fine-tunes of "
+        f"Base and {len(recipes.WEIGHTS)} fine-tunes of "
         f"{size_text(family.file_bytes)}, {place}"
         + (", cold" if disks else "") + f", {args.rounds} rounds",
         ["", "seconds", "until stored", "x taumerge", "x raw I/O",

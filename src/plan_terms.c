@@ -390,6 +390,26 @@ static enum tm_status bind_aids(struct making *m, size_t t)
 
 /* --- all of it -----------------------------------------------------------*/
 
+/*
+ * The longest row that methods work on at once: a few arrays of such rows fit
+ * in the smallest budgets. Twice the largest vocabularies there are.
+ */
+#define ROW_MOST ((uint64_t)512 << 10)
+
+/*
+ * Rows that are longer count as several: of the same length, if some divisor
+ * gives parts that are not too short.
+ */
+static uint64_t part_of_row(uint64_t row)
+{
+    const uint64_t least = (row + ROW_MOST - 1) / ROW_MOST;
+
+    for (uint64_t parts = least; parts < 64 * least; parts++)
+        if (row % parts == 0)
+            return row / parts;
+    return ROW_MOST;
+}
+
 /* Elements of a row, and of what one index of the first dimension has. */
 static void set_rows(struct tm_plan_tensor *tensor)
 {
@@ -399,7 +419,7 @@ static void set_rows(struct tm_plan_tensor *tensor)
         row = tensor->shape[tensor->ndim - 1];
         plane = tensor->elements / tensor->shape[0];
     }
-    tensor->row = row > 0 ? row : 1;
+    tensor->row = row > ROW_MOST ? part_of_row(row) : row > 0 ? row : 1;
     tensor->plane = plane > 0 ? plane : 1;
 }
 

@@ -2,6 +2,10 @@
 noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
 	kernels/angle.c kernels/angle.h \
+	kernels/chance.c kernels/chance.h kernels/chance_avx2.c \
+	kernels/chance_avx512.c kernels/chance_kernels.h \
+	kernels/chance_neon.c kernels/chance_portable.c \
+	kernels/chance_template.h \
 	kernels/cpu.c kernels/cpu.h \
 	kernels/drift.c kernels/drift.h \
 	kernels/drift_avx2.c kernels/drift_avx512.c \

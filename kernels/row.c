@@ -317,40 +317,46 @@ static void fill_up(const float *x, size_t n, float *rest)
         rest[k] = k < n ? x[k] : -INFINITY;
 }
 
+/*
+ * The softmax of x, whose exponentials go to `power` and, of what comes behind
+ * the last whole run, to the run behind it.
+ */
 static struct tm_row_softmax softmax_of(const struct tm_row_kernels *kernels,
-                                        const float *x, const float *rest,
-                                        size_t whole)
+                                        const float *x, size_t n, double *power)
 {
+    size_t whole = n - n % TM_ROW_LANES;
     double lanes[TM_ROW_LANES] = {0};
-    float most = kernels->most(rest, TM_ROW_LANES, -INFINITY);
-    struct tm_row_softmax s = {.x = x};
+    float rest[TM_ROW_LANES], most;
 
-    s.most = (double)kernels->most(x, whole, most);
-    kernels->add_exp(x, whole, s.most, lanes);
-    kernels->add_exp(rest, TM_ROW_LANES, s.most, lanes);
-    s.scale = 1 / fold(lanes);
-    return s;
+    fill_up(x + whole, n - whole, rest);
+    most = kernels->most(rest, TM_ROW_LANES, -INFINITY);
+    most = kernels->most(x, whole, most);
+    kernels->add_exp(x, whole, (double)most, power, lanes);
+    kernels->add_exp(rest, TM_ROW_LANES, (double)most, power + whole, lanes);
+    return (struct tm_row_softmax){power, 1 / fold(lanes)};
 }
 
 double tm_row_divergence(enum tm_isa isa, const float *x, const float *base,
-                         size_t n)
+                         size_t n, double *scratch)
 {
     const struct tm_row_kernels *kernels = tables[isa];
-    size_t whole = n - n % TM_ROW_LANES;
-    float x_rest[TM_ROW_LANES], base_rest[TM_ROW_LANES];
+    size_t runs = n - n % TM_ROW_LANES + TM_ROW_LANES;
     double lanes[TM_ROW_LANES] = {0};
     struct tm_row_softmax p, q;
 
     if (n == 0)
         return 0;
-    fill_up(x + whole, n - whole, x_rest);
-    fill_up(base + whole, n - whole, base_rest);
-    p = softmax_of(kernels, x, x_rest, whole);
-    q = softmax_of(kernels, base, base_rest, whole);
-    kernels->add_terms(&p, &q, whole, lanes);
+    p = softmax_of(kernels, x, n, scratch);
+    q = softmax_of(kernels, base, n, scratch + runs);
     /* Where it was filled up both are 1e-8, and the logarithm of 1 is zero. */
-    p.x = x_rest;
-    q.x = base_rest;
-    kernels->add_terms(&p, &q, TM_ROW_LANES, lanes);
+    kernels->add_terms(&p, &q, runs, lanes);
     return fold(lanes);
+}
+
+void tm_row_weigh(enum tm_isa isa, const float *x, const float *base, size_t n,
+                  double factor, float *out)
+{
+    size_t padded = (n + TM_ROW_LANES - 1) / TM_ROW_LANES * TM_ROW_LANES;
+
+    tables[isa]->weigh(x, base, padded, factor, out);
 }

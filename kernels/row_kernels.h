@@ -13,11 +13,10 @@
 /* What Arcee Fusion adds to every probability. */
 #define TM_ROW_FLOOR 1e-8
 
-/* A row whose softmax is taken. */
+/* The softmax of a row. */
 struct tm_row_softmax {
-    const float *x;
-    double most;  /* the largest of x */
-    double scale; /* 1 over the sum of exp(x - most) */
+    double *power; /* exp(x - most), most the largest of x */
+    double scale;  /* 1 over the sum of these */
 };
 
 /* Every number of elements is a multiple of TM_ROW_LANES. */
@@ -26,12 +25,16 @@ struct tm_row_kernels {
     uint32_t (*differ)(const float *x, size_t n, float first);
     /* The largest of x and `most`; of zeros any. */
     float (*most)(const float *x, size_t n, float most);
-    /* Adds exp(x[i] - most) to the lanes. */
-    void (*add_exp)(const float *x, size_t n, double most, double *lanes);
+    /* power[i] = exp(x[i] - most), which is added to the lanes. */
+    void (*add_exp)(const float *x, size_t n, double most, double *power,
+                    double *lanes);
     /* Adds p * log(p / q) to the lanes. */
     void (*add_terms)(const struct tm_row_softmax *x,
                       const struct tm_row_softmax *base, size_t n,
                       double *lanes);
+    /* out[i] = (float)(factor * |x[i] - base[i]|) */
+    void (*weigh)(const float *x, const float *base, size_t n, double factor,
+                  float *out);
 };
 
 extern const struct tm_row_kernels tm_row_portable;

@@ -15,6 +15,9 @@
 
 #define ROW_INLINE static inline __attribute__((always_inline))
 
+/* The bits of a float but for its sign. */
+#define ROW_MAGNITUDE 0x7fffffffu
+
 /* So many vectors have a lane for every sum. */
 #define ROW_VECTORS (TM_ROW_LANES / ROW_DOUBLES)
 
@@ -28,11 +31,6 @@ _Static_assert(TM_ROW_LANES % ROW_DOUBLES == 0, "lanes fill vectors");
 ROW_INLINE vd vd_set(double a)
 {
     return a - (vd){0};
-}
-
-ROW_INLINE vu vu_set(uint64_t a)
-{
-    return a - (vu){0};
 }
 
 ROW_INLINE vs vs_load(const float *p)
@@ -105,20 +103,24 @@ ROW_INLINE vd vd_exp(vd y)
     return (vd)(bits & (vu)(y >= EXP_LEAST));
 }
 
-#define ONE_BITS  UINT64_C(0x3ff0000000000000)
-#define ROOT_BITS UINT64_C(0x3fe6a09e667f3bcd) /* of the square root of 1/2 */
+#define HALF_BITS (UINT64_C(1) << 51) /* of an exponent's unit */
 
 /*
- * log(a) for normal a > 0: with a = 2^k m, m from the root of 1/2 to that of
- * 2, and s = (m - 1) / (m + 1), k log 2 + 2 (s + s^3 / 3 + s^5 / 5 ...). The
- * first term left out, 2 s^23 / 23, is under 2^-61 of 2 s. log(1) is +0.
+ * log(p / q) for p and q from 1e-8 to 2. As whole numbers, their bits differ
+ * by log2(p / q), in units of the exponent, give or take 0.09: so by k of
+ * them, rounded. With q' = 2^k q, whose ratio to p is between 0.65 and 1.55,
+ * so that p - q' is exact, and s = (p - q') / (p + q'), it is
+ * k log 2 + 2 (s + s^3 / 3 + s^5 / 5 ...). The first term left out,
+ * 2 s^23 / 23, is under 2^-53 of 2 s. log(1) is +0.
  */
-ROW_INLINE vd vd_log(vd a)
+ROW_INLINE vd vd_log_ratio(vd p, vd q)
 {
-    vu biased = ((vu)a + (ONE_BITS - ROOT_BITS)) >> 52;
-    vd k = (vd)(biased + (WHOLE_BITS - 1023)) - WHOLE;
-    vd f = (vd)((vu)a - ((biased - 1023) << 52)) - 1.0;
-    vd s = f / (f + 2.0), z = s * s;
+    /* so that nothing that is shifted is negative */
+    const uint64_t bias = UINT64_C(1024);
+    vu units = ((vu)p - (vu)q + ((bias << 52) + HALF_BITS)) >> 52;
+    vd k = (vd)(units + (WHOLE_BITS - bias)) - WHOLE;
+    vd near = (vd)((vu)q + ((units - bias) << 52));
+    vd s = (p - near) / (p + near), z = s * s;
     vd t = z * (2.0 / 21) + 2.0 / 19;
 
     t = t * z + 2.0 / 17;
@@ -139,14 +141,21 @@ ROW_INLINE vs vs_larger(vs a, vs b)
     return (vs)(((vm)a & yes) | ((vm)b & ~yes));
 }
 
+/* Four at a time, so that none waits for the one before it. */
 static float most(const float *x, size_t n, float least)
 {
-    vs v = least - (vs){0};
+    const size_t step = 4 * ROW_DOUBLES, whole = n - n % step;
+    vs v[4] = {least - (vs){0}};
     float each[ROW_DOUBLES];
 
-    for (size_t i = 0; i < n; i += ROW_DOUBLES)
-        v = vs_larger(vs_load(x + i), v);
-    memcpy(each, &v, sizeof(each));
+    v[1] = v[2] = v[3] = v[0];
+    for (size_t i = 0; i < whole; i += step)
+        for (size_t k = 0; k < 4; k++)
+            v[k] = vs_larger(vs_load(x + i + k * ROW_DOUBLES), v[k]);
+    for (size_t i = whole; i < n; i += ROW_DOUBLES)
+        v[0] = vs_larger(vs_load(x + i), v[0]);
+    v[0] = vs_larger(vs_larger(v[0], v[1]), vs_larger(v[2], v[3]));
+    memcpy(each, v, sizeof(each));
     for (int k = 0; k < ROW_DOUBLES; k++)
         least = each[k] > least ? each[k] : least;
     return least;
@@ -166,22 +175,26 @@ static uint32_t differ(const float *x, size_t n, float first)
     return any;
 }
 
-static void add_exp(const float *x, size_t n, double largest, double *lanes)
+static void add_exp(const float *x, size_t n, double largest, double *power,
+                    double *lanes)
 {
     for (size_t v = 0; v < ROW_VECTORS; v++) {
         size_t lane = v * ROW_DOUBLES;
         vd sum = vd_load(lanes + lane);
 
-        for (size_t i = lane; i < n; i += TM_ROW_LANES)
-            sum += vd_exp(vd_widen(x + i) - vd_set(largest));
+        for (size_t i = lane; i < n; i += TM_ROW_LANES) {
+            vd e = vd_exp(vd_widen(x + i) - vd_set(largest));
+
+            vd_store(power + i, e);
+            sum += e;
+        }
         vd_store(lanes + lane, sum);
     }
 }
 
 ROW_INLINE vd probability(const struct tm_row_softmax *s, size_t i)
 {
-    return vd_exp(vd_widen(s->x + i) - vd_set(s->most)) * vd_set(s->scale) +
-           TM_ROW_FLOOR;
+    return vd_load(s->power + i) * vd_set(s->scale) + TM_ROW_FLOOR;
 }
 
 static void add_terms(const struct tm_row_softmax *x,
@@ -195,9 +208,21 @@ static void add_terms(const struct tm_row_softmax *x,
         for (size_t i = lane; i < n; i += TM_ROW_LANES) {
             vd p = probability(x, i), q = probability(base, i);
 
-            sum += p * vd_log(p / q);
+            sum += p * vd_log_ratio(p, q);
         }
         vd_store(lanes + lane, sum);
+    }
+}
+
+static void weigh(const float *x, const float *base, size_t n, double factor,
+                  float *out)
+{
+    for (size_t i = 0; i < n; i += ROW_DOUBLES) {
+        vm away = (vm)(vs_load(x + i) - vs_load(base + i));
+        vd v = __builtin_convertvector((vs)(away & ROW_MAGNITUDE), vd);
+        vs r = __builtin_convertvector(v * vd_set(factor), vs);
+
+        memcpy(out + i, &r, sizeof(r));
     }
 }
 
@@ -206,4 +231,5 @@ const struct tm_row_kernels TM_ROW_TABLE = {
     .most = most,
     .add_exp = add_exp,
     .add_terms = add_terms,
+    .weigh = weigh,
 };

@@ -51,7 +51,7 @@ static const void *at(const void *data, enum tm_dtype dtype, size_t i)
     return (const char *)data + i * (tm_dtype_bits(dtype) / 8);
 }
 
-static size_t least(size_t a, size_t b)
+static size_t shorter(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
@@ -115,7 +115,7 @@ static bool load_steps(const struct source *s, size_t n, float *out)
     for (size_t i = 0; i < n; i += BLOCK) {
         struct source part = source_from(s, i);
 
-        finite &= load_wide(&part, least(n - i, BLOCK), out + i);
+        finite &= load_wide(&part, shorter(n - i, BLOCK), out + i);
     }
     return finite;
 }
@@ -294,7 +294,7 @@ void tm_strip_finish(enum tm_isa isa, enum tm_dtype base_dtype,
     for (size_t i = 0; i < n; i += m) {
         void *to = (char *)out + i * (tm_dtype_bits(out_dtype) / 8);
 
-        m = i < whole ? least(whole - i, BLOCK) : n - i;
+        m = i < whole ? shorter(whole - i, BLOCK) : n - i;
         if (base == NULL)
             add_block(&f, s + i, zeros, m, to);
         else
@@ -360,13 +360,45 @@ void tm_strip_sum_above(enum tm_isa isa, const float *x, size_t n,
     }
 }
 
+void tm_strip_sum_squares_by(enum tm_isa isa, const float *x, const float *by,
+                             size_t n, float least, double *above,
+                             double *equal)
+{
+    size_t whole = whole_steps(n);
+
+    tables[isa].strip->sum_squares_by(x, by, whole, least, above, equal);
+    for (size_t i = whole; i < n; i++) {
+        const double square = (double)x[i] * (double)x[i];
+
+        if (by[i] > least)
+            above[i % TM_STRIP_LANES] += square;
+        else if (by[i] == least)
+            equal[i % TM_STRIP_LANES] += square;
+    }
+}
+
+void tm_strip_count_shared(enum tm_isa isa, const float *x, const float *count,
+                           size_t n, float epsilon, uint32_t *alone,
+                           uint32_t *shared)
+{
+    size_t whole = whole_steps(n);
+    uint32_t counts[2];
+
+    tables[isa].strip->count_shared(x, count, whole, epsilon, counts);
+    for (size_t i = whole; i < n; i++)
+        if (fabsf(x[i]) > epsilon)
+            counts[count[i] < 2 ? 0 : 1]++;
+    *alone += counts[0];
+    *shared += counts[1];
+}
+
 uint64_t tm_strip_count_nonzero(enum tm_isa isa, const float *x, size_t n)
 {
     size_t whole = whole_steps(n), m;
     uint64_t count = 0;
 
     for (size_t i = 0; i < whole; i += m) {
-        m = least(whole - i, (size_t)1 << 20);
+        m = shorter(whole - i, (size_t)1 << 20);
         count += tables[isa].strip->count_nonzero(x + i, m);
     }
     for (size_t i = whole; i < n; i++)
@@ -399,6 +431,54 @@ void tm_strip_add(enum tm_isa isa, float *s, const float *x, size_t n, float c,
 void tm_strip_mask(enum tm_isa isa, float *x, const float *mask, size_t n)
 {
     tables[isa].strip->mask(x, mask, padded(n));
+}
+
+void tm_strip_mask_least(enum tm_isa isa, float *x, const float *by, size_t n,
+                         float least)
+{
+    tables[isa].strip->mask_least(x, by, padded(n), least);
+}
+
+void tm_strip_choose(enum tm_isa isa, float *s, const float *x,
+                     const float *other, const float *by, size_t n, float least)
+{
+    tables[isa].strip->choose(s, x, other, by, padded(n), least);
+}
+
+void tm_strip_divide_least(enum tm_isa isa, float *s, const float *by, size_t n,
+                           float least)
+{
+    tables[isa].strip->divide_least(s, by, padded(n), least);
+}
+
+void tm_strip_divide(enum tm_isa isa, float *s, const float *by, size_t n)
+{
+    tables[isa].strip->divide(s, by, padded(n));
+}
+
+void tm_strip_vote(enum tm_isa isa, const float *const *x, const float *w,
+                   size_t k, size_t n, float *s, float *v)
+{
+    tables[isa].strip->vote(x, w, k, padded(n), s, v);
+}
+
+void tm_strip_largest(enum tm_isa isa, const float *const *x, size_t k,
+                      size_t n, float *s)
+{
+    tables[isa].strip->largest(x, k, padded(n), s);
+}
+
+void tm_strip_add_active(enum tm_isa isa, float *s, const float *x,
+                         const float *count, size_t n, float epsilon,
+                         float factor)
+{
+    tables[isa].strip->add_active(s, x, count, padded(n), epsilon, factor);
+}
+
+void tm_strip_count_needed(enum tm_isa isa, float *count, const float *x,
+                           const float *total, size_t n, float share)
+{
+    tables[isa].strip->count_needed(count, x, total, padded(n), share);
 }
 
 void tm_strip_elect(enum tm_isa isa, const float *const *x, const float *w,

@@ -77,6 +77,14 @@ void tm_strip_sum_squares(enum tm_isa isa, const float *x, size_t n,
 void tm_strip_sum_above(enum tm_isa isa, const float *x, size_t n,
                         uint32_t high, double *sum);
 
+/*
+ * by[i] is not negative. *above += sum of x[i]^2 where by[i] is above `least`,
+ * *equal += the same where it is equal to it.
+ */
+void tm_strip_sum_squares_by(enum tm_isa isa, const float *x, const float *by,
+                             size_t n, float least, double *above,
+                             double *equal);
+
 /* Elements that are not zero. */
 uint64_t tm_strip_count_nonzero(enum tm_isa isa, const float *x, size_t n);
 
@@ -91,6 +99,22 @@ void tm_strip_add(enum tm_isa isa, float *s, const float *x, size_t n, float c,
 
 /* x[i] = 0 where mask[i] is zero */
 void tm_strip_mask(enum tm_isa isa, float *x, const float *mask, size_t n);
+
+/* x[i] = 0 unless by[i] >= least */
+void tm_strip_mask_least(enum tm_isa isa, float *x, const float *by, size_t n,
+                         float least);
+
+/* s[i] = by[i] >= least ? x[i] : other[i] */
+void tm_strip_choose(enum tm_isa isa, float *s, const float *x,
+                     const float *other, const float *by, size_t n,
+                     float least);
+
+/* s[i] = s[i] / max(by[i], least); none of these is negative, least > 0. */
+void tm_strip_divide_least(enum tm_isa isa, float *s, const float *by, size_t n,
+                           float least);
+
+/* s[i] = s[i] / by[i], or s[i] where that is zero. */
+void tm_strip_divide(enum tm_isa isa, float *s, const float *by, size_t n);
 
 /*
  * The consensus of TIES as mergekit has it (Yadav et al., NeurIPS 2023,
@@ -107,9 +131,30 @@ void tm_strip_elect(enum tm_isa isa, const float *const *x, const float *w,
                     size_t k, size_t n, bool normalize, float *s);
 
 /*
+ * An election in which weights do not count: of those x[k] whose sign is that
+ * of the sum of all, as in tm_strip_elect,
+ *
+ *     s      = sum of w[k] * x[k]
+ *     v      = sum of w[k]
+ */
+void tm_strip_vote(enum tm_isa isa, const float *const *x, const float *w,
+                   size_t k, size_t n, float *s, float *v);
+
+/*
+ * EMR: s[i] = of the k values with the sign of their sum (zero counts as
+ * negative) the largest in magnitude, +0 where there is none.
+ */
+void tm_strip_largest(enum tm_isa isa, const float *const *x, size_t k,
+                      size_t n, float *s);
+
+/*
  * The variance of the k values at each place, over k (population), as a
- * float of what double gives: mean and squares are computed in double. Zero
- * exactly where all values are equal.
+ * float of what double gives: with d_j = x[j] - x[0],
+ *
+ *     (k * sum d_j^2 - (sum d_j)^2) * (1 / k^2)
+ *
+ * whose difference is at least a k-th of the first product, so that little is
+ * lost. Zero exactly where all values are equal.
  */
 void tm_strip_variance(enum tm_isa isa, const float *const *x, size_t k,
                        size_t n, float *out);
@@ -117,6 +162,26 @@ void tm_strip_variance(enum tm_isa isa, const float *const *x, size_t k,
 /* count[i] = how many of |x[k][i]| > epsilon, as a float. */
 void tm_strip_count_active(enum tm_isa isa, const float *const *x, size_t k,
                            size_t n, float epsilon, float *count);
+
+/*
+ * Of the elements |x[i]| > epsilon: *alone += those with count[i] < 2, *shared
+ * += the others. `count` is not negative; n < 2^32.
+ */
+void tm_strip_count_shared(enum tm_isa isa, const float *x, const float *count,
+                           size_t n, float epsilon, uint32_t *alone,
+                           uint32_t *shared);
+
+/*
+ * RAM: where |x[i]| > epsilon, s[i] = s[i] + x[i] * factor if count[i] < 2,
+ * else s[i] + x[i] / count[i].
+ */
+void tm_strip_add_active(enum tm_isa isa, float *s, const float *x,
+                         const float *count, size_t n, float epsilon,
+                         float factor);
+
+/* count[i] = count[i] + 1 where |x[i]| > share * |total[i] - x[i]| */
+void tm_strip_count_needed(enum tm_isa isa, float *count, const float *x,
+                           const float *total, size_t n, float share);
 
 /*
  * NearSwap: x[i] = x[i] * clamp(t / max(|x[i]|, 1e-6), 0, 1).

@@ -32,6 +32,12 @@ struct tm_strip_kernels {
     void (*sum_squares)(const float *x, size_t n, double *sum);
     void (*sum_above)(const float *x, size_t n, uint32_t high, double *sum);
 
+    void (*sum_squares_by)(const float *x, const float *by, size_t n,
+                           float least, double *above, double *equal);
+    /* counts[0] and counts[1] are set. */
+    void (*count_shared)(const float *x, const float *count, size_t n,
+                         float epsilon, uint32_t *counts);
+
     void (*scale)(float *x, size_t n, float c);
     void (*add)(float *s, const float *x, size_t n, float c);
     void (*add_first)(float *s, const float *x, size_t n, float c);
@@ -40,6 +46,18 @@ struct tm_strip_kernels {
                   float *s);
     void (*elect_normalized)(const float *const *x, const float *w, size_t k,
                              size_t n, float *s);
+    void (*mask_least)(float *x, const float *by, size_t n, float least);
+    void (*choose)(float *s, const float *x, const float *other,
+                   const float *by, size_t n, float least);
+    void (*divide_least)(float *s, const float *by, size_t n, float least);
+    void (*divide)(float *s, const float *by, size_t n);
+    void (*vote)(const float *const *x, const float *w, size_t k, size_t n,
+                 float *s, float *v);
+    void (*largest)(const float *const *x, size_t k, size_t n, float *s);
+    void (*add_active)(float *s, const float *x, const float *count, size_t n,
+                       float epsilon, float factor);
+    void (*count_needed)(float *count, const float *x, const float *total,
+                         size_t n, float share);
     void (*variance)(const float *const *x, size_t k, size_t n, float *out);
     void (*count_active)(const float *const *x, size_t k, size_t n,
                          float epsilon, float *count);

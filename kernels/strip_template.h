@@ -257,20 +257,71 @@ static void sum_above(const float *x, size_t n, uint32_t high, double *sum)
     }
 }
 
+/* As sum_above(). Often nothing is equal. */
+static void sum_squares_by(const float *x, const float *by, size_t n,
+                           float least, double *above, double *equal)
+{
+    const vi limit = vi_of(vf_set(least)), zero = vi_set(0);
+    _Alignas(64) float more[64], same[64];
+
+    for (size_t start = 0; start < n; start += 64) {
+        size_t m = n - start < 64 ? n - start : 64;
+        vi any = zero;
+
+        for (size_t i = 0; i < m; i += VEC_LANES) {
+            vi v = vi_of(vf_load(by + start + i));
+            vi a = vi_of(vf_load(x + start + i));
+            vi is = vi_if_less(limit, v, zero, vi_if_less(v, limit, zero, a));
+
+            any = vi_or(any, is);
+            vf_store(more + i, vf_of(vi_if_less(limit, v, a, zero)));
+            vf_store(same + i, vf_of(is));
+        }
+        sum_parts(SQUARES, more, m, above);
+        if (vec_reaches(any, 1))
+            sum_parts(SQUARES, same, m, equal);
+    }
+}
+
+VEC_INLINE uint32_t add_lanes(vi count)
+{
+    uint32_t lanes[VEC_LANES], all = 0;
+
+    vf_store(lanes, vf_of(count));
+    for (int j = 0; j < VEC_LANES; j++)
+        all += lanes[j];
+    return all;
+}
+
 static uint32_t count_nonzero(const float *x, size_t n)
 {
     vi zero = vi_set(0), one = vi_set(1), count = zero;
-    uint32_t lanes[VEC_LANES], all = 0;
 
     for (size_t i = 0; i < n; i += VEC_LANES) {
         vi a = vec_magnitude(vf_load(x + i));
 
         count = vi_add(count, vi_if_less(zero, a, one, zero));
     }
-    vf_store(lanes, vf_of(count));
-    for (int j = 0; j < VEC_LANES; j++)
-        all += lanes[j];
-    return all;
+    return add_lanes(count);
+}
+
+static void count_shared(const float *x, const float *active, size_t n,
+                         float epsilon, uint32_t *counts)
+{
+    const vf limit = vf_set(epsilon), one = vf_of(vi_set(1));
+    const vi two = vi_of(vf_set(2)), zero = vi_set(0);
+    vi alone = zero, all = zero;
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vf a = vf_of(vec_magnitude(vf_load(x + i)));
+        vi is = vi_of(vf_where_less(limit, a, one));
+        vi count = vi_of(vf_load(active + i));
+
+        all = vi_add(all, is);
+        alone = vi_add(alone, vi_if_less(count, two, is, zero));
+    }
+    counts[0] = add_lanes(alone);
+    counts[1] = add_lanes(all) - counts[0];
 }
 
 /* --- element by element ------------------------------------------------- */
@@ -305,6 +356,40 @@ static void mask(float *x, const float *by, size_t n)
 
         vf_store(x + i,
                  vf_of(vi_if_less(zero, is, vi_of(vf_load(x + i)), zero)));
+    }
+}
+
+static void mask_least(float *x, const float *by, size_t n, float least)
+{
+    const vf limit = vf_set(least);
+
+    for (size_t i = 0; i < n; i += VEC_LANES)
+        vf_store(x + i, vf_where_least(vf_load(by + i), limit, vf_load(x + i)));
+}
+
+static void choose(float *s, const float *x, const float *other,
+                   const float *by, size_t n, float least)
+{
+    const vf limit = vf_set(least);
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vi second = vi_of(vf_load(other + i));
+        vf apart = vf_of(vi_of(vf_load(x + i)) ^ second);
+        vi is = vi_of(vf_where_least(vf_load(by + i), limit, apart));
+
+        vf_store(s + i, vf_of(is ^ second));
+    }
+}
+
+/* Numbers that are not negative are in the order of their bits. */
+static void divide_least(float *s, const float *by, size_t n, float least)
+{
+    const vi limit = vi_of(vf_set(least));
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vi v = vi_of(vf_load(by + i));
+
+        vf_store(s + i, vf_load(s + i) / vf_of(vi_max(v, limit)));
     }
 }
 
@@ -362,26 +447,69 @@ static void elect_normalized(const float *const *x, const float *w, size_t k,
     elect_vectors(true, x, w, k, n, s);
 }
 
-/*
- * Of equal values the sum is exact (k times a float needs fewer than 53 bits),
- * so that their mean is the value, and the variance zero.
- */
-static void variance(const float *const *x, size_t k, size_t n, float *out)
+static void divide(float *s, const float *by, size_t n)
 {
-    vd count = vd_set((double)k);
+    for (size_t i = 0; i < n; i += VEC_LANES)
+        vf_store(s + i, elect_divide(vf_load(s + i), vf_load(by + i)));
+}
 
-    for (size_t i = 0; i < n; i += VD_LANES) {
-        vd sum = vd_set(0), squares = vd_set(0), mean;
+static void vote(const float *const *x, const float *w, size_t k, size_t n,
+                 float *s, float *v)
+{
+    const vf zero = vf_set(0);
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vi turn = elect_turn(x, k, i);
+        vf sum = zero, weight = zero;
+
+        for (size_t j = 0; j < k; j++) {
+            vf d = vf_load(x[j] + i), own = vf_set(w[j]);
+            vf turned = vf_of(vi_of(d) ^ turn);
+
+            sum = vf_add(sum, vf_where_less(zero, turned, own * d));
+            weight = vf_add(weight, vf_where_less(zero, turned, own));
+        }
+        vf_store(s + i, sum);
+        vf_store(v + i, weight);
+    }
+}
+
+/* What is above zero, once signs are turned, is in the order of its bits. */
+static void largest(const float *const *x, size_t k, size_t n, float *s)
+{
+    const vf zero = vf_set(0), sign = vf_of(vi_set(1u << 31));
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vf sum = zero;
+        vi most = vi_set(0), turn;
 
         for (size_t j = 0; j < k; j++)
-            sum = sum + vd_widen(x[j] + i);
-        mean = sum / count;
+            sum = vf_add(sum, vf_load(x[j] + i));
+        turn = vi_of(sign) ^ vi_of(vf_where_less(zero, sum, sign));
         for (size_t j = 0; j < k; j++) {
-            vd away = vd_widen(x[j] + i) - mean;
+            vf turned = vf_of(vi_of(vf_load(x[j] + i)) ^ turn);
 
+            most = vi_max(most, vi_of(vf_where_less(zero, turned, turned)));
+        }
+        vf_store(s + i, vf_where_less(zero, vf_of(most), vf_of(most ^ turn)));
+    }
+}
+
+static void variance(const float *const *x, size_t k, size_t n, float *out)
+{
+    const vd count = vd_set((double)k);
+    const vd factor = vd_set(1 / ((double)k * (double)k));
+
+    for (size_t i = 0; i < n; i += VD_LANES) {
+        vd sum = vd_set(0), squares = vd_set(0), first = vd_widen(x[0] + i);
+
+        for (size_t j = 1; j < k; j++) {
+            vd away = vd_widen(x[j] + i) - first;
+
+            sum = sum + away;
             squares = squares + away * away;
         }
-        vd_narrow(out + i, squares / count);
+        vd_narrow(out + i, (count * squares - sum * sum) * factor);
     }
 }
 
@@ -399,6 +527,37 @@ static void count_active(const float *const *x, size_t k, size_t n,
             all = vf_add(all, vf_where_less(limit, a, one));
         }
         vf_store(count + i, all);
+    }
+}
+
+static void add_active(float *s, const float *x, const float *active, size_t n,
+                       float epsilon, float factor)
+{
+    const vf limit = vf_set(epsilon), own = vf_set(factor);
+    const vi two = vi_of(vf_set(2));
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vf v = vf_load(x + i), a = vf_of(vec_magnitude(v));
+        vf count = vf_load(active + i);
+        vf part = vf_of(
+            vi_if_less(vi_of(count), two, vi_of(v * own), vi_of(v / count)));
+
+        vf_store(s + i, vf_add(vf_load(s + i), vf_where_less(limit, a, part)));
+    }
+}
+
+static void count_needed(float *count, const float *x, const float *total,
+                         size_t n, float share)
+{
+    const vf factor = vf_set(share), one = vf_set(1);
+
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vf v = vf_load(x + i);
+        vi others = vec_magnitude(vf_sub(vf_load(total + i), v));
+        vf is =
+            vf_where_less(factor * vf_of(others), vf_of(vec_magnitude(v)), one);
+
+        vf_store(count + i, vf_add(vf_load(count + i), is));
     }
 }
 
@@ -426,12 +585,22 @@ const struct tm_strip_kernels TM_STRIP_TABLE = {
     .sum_magnitudes = sum_magnitudes,
     .sum_squares = sum_squares,
     .sum_above = sum_above,
+    .sum_squares_by = sum_squares_by,
+    .count_shared = count_shared,
     .scale = scale,
     .add = add,
     .add_first = add_first,
     .mask = mask,
     .elect = elect,
     .elect_normalized = elect_normalized,
+    .mask_least = mask_least,
+    .choose = choose,
+    .divide_least = divide_least,
+    .divide = divide,
+    .vote = vote,
+    .largest = largest,
+    .add_active = add_active,
+    .count_needed = count_needed,
     .variance = variance,
     .count_active = count_active,
     .near = near,

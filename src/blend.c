@@ -135,10 +135,9 @@ void tm_blend_vote_plain(const struct tm_work *work,
         weights[i] = (float)terms->terms[i].values[TM_BLEND_WEIGHT];
         multiply(strip, strip->x[i], (float)work->numbers[i]);
     }
-    tm_vote(strip->isa, (const float *const *)strip->x, terms->count, strip->n,
-            weights, strip->spare[0], out, weight);
+    tm_strip_vote(strip->isa, (const float *const *)strip->x, weights,
+                  terms->count, strip->n, out, weight);
     if (terms->values[TM_BLEND_NORMALIZE] != 0)
-        for (size_t i = 0; i < strip->n; i++)
-            out[i] /= weight[i] == 0 ? 1 : weight[i];
+        tm_strip_divide(strip->isa, out, weight, strip->n);
     multiply(strip, out, (float)terms->values[TM_BLEND_LAMBDA]);
 }

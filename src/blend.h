@@ -19,7 +19,9 @@
 #define TM_SRC_BLEND_H
 
 #include "src/method.h"
-#include "src/vote.h"
+
+/* Terms at most where there is a vote: their weights are kept on the stack. */
+#define TM_VOTE_MOST 1024
 
 enum {
     TM_BLEND_WEIGHT,

@@ -253,6 +253,7 @@ static void measure_methods(struct tm_plan *plan)
 {
     const struct tm_method *method = plan->recipe->method;
     struct tm_budget *budget = &plan->budget;
+    bool has_some = false;
     size_t phased = 0;
 
     for (size_t t = 0; t < plan->num_tensors; t++) {
@@ -280,7 +281,9 @@ static void measure_methods(struct tm_plan *plan)
         if (tensor->in_strips && tensor->by_row && budget->strip < tensor->row)
             budget->strip = tensor->row;
         phased += tensor->phases > 0;
+        has_some |= tensor->phases > 0 && tensor->bytes > 0;
     }
+    plan->measures_model &= has_some; /* else no unit would ever do it */
     if (phased == 0)
         return;
     plan->model_is_known = plan->measures_model && tm_recorded_is_enough(plan);
@@ -375,6 +378,8 @@ static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
         slots = wanted;
     if (slots > need->units && need->units > 0)
         slots = need->units;
+    if (budget->workers > slots)
+        budget->workers = (unsigned)slots; /* the rest would have nothing */
     budget->span = span;
     budget->slot = need->slot;
     budget->slots = (size_t)slots;

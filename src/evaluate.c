@@ -114,7 +114,8 @@ static enum tm_status find_value(const struct tm_question *question,
     }
     if (found == NULL && parameter->is_required)
         return report(question, parameter, place, name,
-                      "has no value: no filter fits");
+                      "has no value: no filter fits (an entry without "
+                      "'filter' holds for the rest)");
     *value = found != NULL ? value_at(parameter, found, question->position)
                            : parameter->standard;
     if (found != NULL && !is_in_range(parameter, *value))

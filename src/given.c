@@ -6,6 +6,7 @@
 
 #include "src/given.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- as options ----------------------------------------------------------*/
@@ -108,6 +109,22 @@ static void override(struct tm_recipe *recipe, const struct tm_recipe *said,
     recipe->allow_extra = recipe->allow_extra || said->allow_extra;
 }
 
+enum tm_status tm_given_load(struct tm_options *options)
+{
+    struct tm_text text;
+    enum tm_status status = tm_recipe_load(options->paths[0], &text);
+
+    if (status == TM_OK) {
+        options->text = tm_arena_copy(
+            &options->arena, text.bytes != NULL ? text.bytes : "", text.length);
+        options->text_length = text.length;
+        if (options->text == NULL)
+            status = tm_no_memory();
+    }
+    free(text.bytes);
+    return status;
+}
+
 static enum tm_status from_file(struct tm_options *options)
 {
     const struct tm_recipe said = options->recipe;
@@ -124,7 +141,8 @@ static enum tm_status from_file(struct tm_options *options)
 
     options->was_read = true;
     options->recipe = (struct tm_recipe){0};
-    status = tm_recipe_read(&reading, &options->recipe);
+    status = tm_recipe_parse(&reading, options->text, options->text_length,
+                             &options->recipe);
     if (status == TM_OK)
         override(&options->recipe, &said, options->has_seed);
     return status;

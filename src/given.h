@@ -18,7 +18,10 @@ static inline bool tm_given_is_file(const struct tm_options *options)
 /* Whether the options make sense together. Nothing is looked for on disk. */
 enum tm_status tm_given_check(const struct tm_options *options);
 
-/* Completes options->recipe. Errors: those of tm_recipe_read. */
+/* Reads the file, once: it may be a pipe. Errors: those of tm_recipe_load. */
+enum tm_status tm_given_load(struct tm_options *options);
+
+/* Completes options->recipe, after that. Errors: those of tm_recipe_parse. */
 enum tm_status tm_given_complete(struct tm_options *options);
 
 #endif

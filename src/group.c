@@ -163,7 +163,8 @@ bool tm_group_join(struct tm_pipeline *pipeline, struct tm_job *job)
         if (job->group == NULL)
             return false;
         if (!job->group->open &&
-            !open_tensor(pipeline, job->group, unit->group))
+            !open_tensor(pipeline, job->group, unit->group) &&
+            pipeline->status == TM_OK)
             pipeline->status = TM_BAD_DATA;
     }
     if (job->group != NULL && unit->is_last)
@@ -265,7 +266,7 @@ static enum tm_status add_in_order(struct tm_pipeline *p,
     enum tm_status status = TM_OK;
     struct tm_job *job;
 
-    while ((job = take(&group->adding)) != NULL && status == TM_OK) {
+    while ((job = take(&group->adding)) != NULL) {
         pthread_mutex_unlock(&p->lock);
         add_sums(&group->work, job);
         pthread_mutex_lock(&p->lock);
@@ -276,6 +277,8 @@ static enum tm_status add_in_order(struct tm_pipeline *p,
         pthread_mutex_unlock(&p->lock);
         status = end_phase(group);
         pthread_mutex_lock(&p->lock);
+        if (status != TM_OK)
+            break; /* nothing follows from it */
         group->phase++;
         group->adding.next = 0;
         leave_phase(p, job); /* not before: nothing would seem to move */

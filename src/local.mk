@@ -116,7 +116,6 @@ libtaumerge_a_SOURCES = \
 	src/verify_base.c src/verify_base.h \
 	src/verify_vector.c src/verify_vector.h \
 	src/vocabulary.c src/vocabulary.h \
-	src/vote.c src/vote.h \
 	src/work.c src/work.h \
 	src/workers.c \
 	src/yaml.c src/yaml.h \

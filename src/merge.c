@@ -4,6 +4,7 @@
 #include "config.h"
 #endif
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -53,7 +54,13 @@ static enum tm_status write_beside(struct tm_task *task)
 
 static void report(const struct tm_task *task)
 {
-    tm_report(&task->plan, &task->results, task->options.out);
+    const struct tm_options *options = &task->options;
+    char name[300];
+
+    if (options->is_alias)
+        snprintf(name, sizeof(name), "document %s", options->document);
+    tm_report(&task->plan, &task->results,
+              options->is_alias ? name : options->out);
 }
 
 /* Before this recipe come the documents whose results it needs. */
@@ -110,7 +117,7 @@ static enum tm_status print_plan(struct tm_task *task)
         return tm_error(TM_USAGE,
                         "%s: document '%s' has to be made before the rest can "
                         "be planned (--document)",
-                        options->paths[0], first);
+                        options->recipe.path, first);
     status = tm_task_plan(task, &planning, options->out);
     if (status != TM_OK)
         return status;

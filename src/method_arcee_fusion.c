@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "kernels/row.h"
+#include "kernels/strip.h"
 
 enum { FIRST_QUARTER, MEDIAN, THIRD_QUARTER, QUANTILES };
 
@@ -45,11 +46,10 @@ static const float *importance(const struct tm_strip *strip)
     const float *x = strip->x[0];
     const float *base = strip->base;
     float *out = strip->spare[0];
-    double divergence = tm_row_divergence(strip->isa, x, base, strip->n);
+    double divergence = tm_row_divergence(strip->isa, x, base, strip->n,
+                                          (double *)(void *)strip->scratch);
 
-    divergence = fmax(divergence, 0);
-    for (size_t i = 0; i < strip->n; i++)
-        out[i] = (float)(divergence * fabsf(x[i] - base[i]));
+    tm_row_weigh(strip->isa, x, base, strip->n, fmax(divergence, 0), out);
     return out;
 }
 
@@ -95,14 +95,21 @@ static const char *conclude(struct tm_work *work)
     return NULL;
 }
 
+/* The least float that is not below v. */
+static float float_from(double v)
+{
+    const float near = (float)v;
+
+    return (double)near < v ? nextafterf(near, INFINITY) : near;
+}
+
 static void apply(const struct tm_work *work, const struct tm_strip *strip,
                   float *out)
 {
     const float *v = importance(strip);
-    const double least = work->numbers[0];
 
-    for (size_t i = 0; i < strip->n; i++)
-        out[i] = v[i] >= least ? strip->x[0][i] : strip->base[i];
+    tm_strip_choose(strip->isa, out, strip->x[0], strip->base, v, strip->n,
+                    float_from(work->numbers[0]));
 }
 
 const struct tm_method tm_method_arcee_fusion = {

@@ -11,7 +11,6 @@
  */
 #include "src/methods.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/strip.h"
@@ -45,19 +44,14 @@ static void apply(const struct tm_work *work, const struct tm_strip *strip,
     float *total = strip->spare[0];
     float *masks = strip->spare[1];
 
-    memset(total, 0, strip->n * sizeof(*total));
     memset(masks, 0, strip->n * sizeof(*masks));
     for (uint32_t j = 0; j < terms->count; j++)
         tm_strip_add(strip->isa, total, strip->x[j], strip->n, 1, j == 0);
-    for (uint32_t j = 0; j < terms->count; j++) {
-        const float least = (float)terms->terms[j].values[LAMBDA_MASK];
-        const float *x = strip->x[j];
-
-        for (size_t i = 0; i < strip->n; i++)
-            masks[i] += fabsf(x[i]) > least * fabsf(total[i] - x[i]);
-    }
-    for (size_t i = 0; i < strip->n; i++)
-        out[i] = masks[i] >= k ? lambda * total[i] : 0;
+    for (uint32_t j = 0; j < terms->count; j++)
+        tm_strip_count_needed(strip->isa, masks, strip->x[j], total, strip->n,
+                              (float)terms->terms[j].values[LAMBDA_MASK]);
+    tm_strip_add(strip->isa, out, total, strip->n, lambda, true);
+    tm_strip_mask_least(strip->isa, out, masks, strip->n, k);
 }
 
 const struct tm_method tm_method_consensus = {

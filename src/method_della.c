@@ -12,6 +12,7 @@
  */
 #include "src/methods.h"
 
+#include "kernels/chance.h"
 #include "kernels/row.h"
 #include "src/dither.h"
 #include "src/thin.h"
@@ -63,28 +64,45 @@ static const char *check(const struct tm_terms *terms)
     return NULL;
 }
 
+/* Divides what is kept by the chance that it had, which takes every rank. */
+static void thin_divided(const struct tm_strip *strip, struct tm_chance chance,
+                         float *number, uint32_t *rank, float *x)
+{
+    tm_row_rank(strip->isa, x, strip->n, rank, strip->scratch);
+    for (size_t i = 0; i < strip->n; i++) {
+        float p = (float)(chance.least + chance.step * rank[i]);
+
+        x[i] = number[i] < p ? x[i] / p : 0;
+    }
+}
+
+/* The only element of a row is neither large nor small. */
+static struct tm_chance chance_of(const double *values, size_t n)
+{
+    const double density = values[TM_BLEND_DENSITY];
+    const double epsilon = values[EPSILON];
+
+    if (n == 1)
+        return (struct tm_chance){density - epsilon + epsilon, 0};
+    return (struct tm_chance){density - epsilon, 2 * epsilon / (double)(n - 1)};
+}
+
 static void thin(const struct tm_work *work, const struct tm_strip *strip,
                  size_t term)
 {
-    const double *values = work->terms->terms[term].values;
-    const double epsilon = values[EPSILON];
-    const double least = values[TM_BLEND_DENSITY] - epsilon;
-    const double step = strip->n > 1 ? 2 * epsilon / (double)(strip->n - 1) : 0;
-    const bool divides = work->terms->values[BY_DENSITY] != 0;
+    const struct tm_chance chance =
+        chance_of(work->terms->terms[term].values, strip->n);
     uint32_t *rank = (void *)strip->spare[0];
     float *number = strip->spare[1];
     float *x = strip->x[term];
 
-    tm_row_rank(strip->isa, x, strip->n, rank, strip->scratch);
     tm_mask_uniform(strip->isa, tm_mask_for(work, term), strip->first, strip->n,
                     number);
-    for (size_t i = 0; i < strip->n; i++) {
-        /* the only element of its row: neither large nor small */
-        double p = strip->n > 1 ? least + step * rank[i] : least + epsilon;
-        float kept = divides ? x[i] / (float)p : x[i];
-
-        x[i] = number[i] < (float)p ? kept : 0;
-    }
+    if (work->terms->values[BY_DENSITY] != 0)
+        thin_divided(strip, chance, number, rank, x);
+    else
+        tm_chance_drop(strip->isa, chance, x, strip->n, number, rank,
+                       strip->scratch);
 }
 
 static void measure(const struct tm_work *work, const struct tm_strip *strip)

@@ -9,9 +9,6 @@
  */
 #include "src/methods.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "kernels/strip.h"
 
 enum { LAMBDA };
@@ -26,18 +23,8 @@ static const struct tm_parameter parameters[] = {
 static void apply(const struct tm_work *work, const struct tm_strip *strip,
                   float *out)
 {
-    const uint32_t count = work->terms->count;
-    float *total = strip->spare[0];
-
-    memset(out, 0, strip->n * sizeof(*out));
-    for (uint32_t k = 0; k < count; k++)
-        tm_strip_add(strip->isa, total, strip->x[k], strip->n, 1, k == 0);
-    for (uint32_t k = 0; k < count; k++) {
-        const float *x = strip->x[k];
-
-        for (size_t i = 0; i < strip->n; i++)
-            out[i] = total[i] > 0 ? fmaxf(out[i], x[i]) : fminf(out[i], x[i]);
-    }
+    tm_strip_largest(strip->isa, (const float *const *)strip->x,
+                     work->terms->count, strip->n, out);
     tm_strip_scale(strip->isa, out, strip->n,
                    (float)work->terms->values[LAMBDA]);
 }

@@ -68,12 +68,8 @@ static void measure(const struct tm_work *work, const struct tm_strip *strip)
     for (uint32_t k = 0; k < work->terms->count; k++) {
         uint32_t *counts = strip->counts + COUNTS * (size_t)k;
 
-        for (size_t i = 0; i < strip->n; i++) {
-            const bool is_active = fabsf(strip->x[k][i]) > epsilon;
-
-            counts[UNIQUE] += is_active && count[i] == 1;
-            counts[SHARED] += is_active && count[i] > 1;
-        }
+        tm_strip_count_shared(strip->isa, strip->x[k], count, strip->n, epsilon,
+                              &counts[UNIQUE], &counts[SHARED]);
     }
 }
 
@@ -107,16 +103,9 @@ static void apply(const struct tm_work *work, const struct tm_strip *strip,
     const float epsilon = (float)work->terms->values[EPSILON];
 
     memset(out, 0, strip->n * sizeof(*out));
-    for (uint32_t k = 0; k < work->terms->count; k++) {
-        const float factor = (float)work->numbers[k];
-
-        for (size_t i = 0; i < strip->n; i++) {
-            const float x = strip->x[k][i];
-            const float part = count[i] == 1 ? x * factor : x / count[i];
-
-            out[i] += fabsf(x) > epsilon ? part : 0;
-        }
-    }
+    for (uint32_t k = 0; k < work->terms->count; k++)
+        tm_strip_add_active(strip->isa, out, strip->x[k], count, strip->n,
+                            epsilon, (float)work->numbers[k]);
 }
 
 const struct tm_method tm_method_ram = {

@@ -10,12 +10,11 @@
  */
 #include "src/methods.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/strip.h"
+#include "src/blend.h"
 #include "src/varied.h"
-#include "src/vote.h"
 
 enum { TOPK };
 
@@ -105,10 +104,9 @@ static void apply(const struct tm_work *work, const struct tm_strip *strip,
         tm_varied_apply(work, strip);
     for (uint32_t k = 0; k < count; k++)
         weights[k] = (float)work->numbers[k];
-    tm_vote(strip->isa, (const float *const *)strip->x, count, strip->n,
-            weights, strip->spare[0], out, weight);
-    for (size_t i = 0; i < strip->n; i++)
-        out[i] /= fmaxf(weight[i], (float)LITTLE);
+    tm_strip_vote(strip->isa, (const float *const *)strip->x, weights, count,
+                  strip->n, out, weight);
+    tm_strip_divide_least(strip->isa, out, weight, strip->n, (float)LITTLE);
 }
 
 const struct tm_method tm_method_sce = {

@@ -6,6 +6,7 @@
 
 #include "src/nearest.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -15,6 +16,12 @@
 static unsigned least(unsigned a, unsigned b)
 {
     return a < b ? a : b;
+}
+
+/* A small letter for a capital one is no slip at all. */
+static int letter(char c)
+{
+    return tolower((unsigned char)c);
 }
 
 /*
@@ -35,7 +42,8 @@ static unsigned distance(const char *a, size_t a_length, const char *b,
         now[0] = (unsigned)i;
         for (size_t j = 1; j <= b_length; j++) {
             now[j] = least(last[j], now[j - 1]) + 1;
-            now[j] = least(now[j], last[j - 1] + (a[i - 1] != b[j - 1]));
+            now[j] = least(now[j], last[j - 1] +
+                                       (letter(a[i - 1]) != letter(b[j - 1])));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
                 now[j] = least(now[j], before[j - 2] + 1);
         }

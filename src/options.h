@@ -36,12 +36,15 @@ struct tm_options {
     size_t num_paths;
     const char *document;          /* of several in a file; NULL: none given */
     bool was_read;                 /* recipe, from a file */
+    const char *text;              /* of that file */
+    size_t text_length;
     bool has_seed;                 /* recipe.seed was given */
     struct tm_override *overrides; /* --set, owned */
     size_t num_overrides;
     struct tm_recipe_alias *aliases; /* of other documents (src/series.h) */
     bool *is_made;                   /* which of them this run has made */
     size_t num_aliases;
+    bool is_alias; /* document is one of them, made for another */
     struct tm_vector *vectors; /* recipe.vectors, owned */
     double *weights;           /* of each of them, owned */
     struct tm_arena arena;

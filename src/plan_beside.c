@@ -7,6 +7,7 @@
 #include "config.h"
 #endif
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,11 +107,25 @@ static enum tm_status change_config(struct tm_plan *plan, struct tm_disk *disk,
 
 /* --- tokenizer -----------------------------------------------------------*/
 
+/* Why a file of a tokenizer is left out; NULL: no memory. */
+static const char *why_left_out(struct tm_plan *plan)
+{
+    static const char format[] =
+        "belongs to another tokenizer: the output has that of %s";
+    const size_t size = sizeof(format) + strlen(plan->recipe->tokenizer);
+    char *why = tm_arena_alloc(&plan->arena, size);
+
+    if (why != NULL)
+        snprintf(why, size, format, plan->recipe->tokenizer);
+    return why;
+}
+
 /* The tokenizer's files are the other model's, not the base's. */
 static enum tm_status change_tokenizer(struct tm_plan *plan)
 {
     const struct tm_recipe *recipe = plan->recipe;
     struct tm_side_file *files, *next;
+    const char *why;
     enum tm_status status;
 
     if (recipe->tokenizer == NULL || plan->single_file ||
@@ -119,9 +134,12 @@ static enum tm_status change_tokenizer(struct tm_plan *plan)
     status = tm_vocabulary_files(&plan->arena, recipe->tokenizer, &files);
     if (status != TM_OK || files == NULL)
         return status;
+    why = why_left_out(plan);
+    if (why == NULL)
+        return tm_no_memory();
     for (struct tm_side_file *f = plan->side_files; f != NULL; f = f->next)
         if (tm_vocabulary_owns(f->name) && f->why_not == NULL)
-            f->why_not = "belongs to another tokenizer";
+            f->why_not = why;
     for (; files != NULL; files = next) {
         next = files->next;
         insert(plan, files);

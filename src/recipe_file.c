@@ -46,14 +46,14 @@ static enum tm_status take_all(int fd, const char *path, struct tm_text *text)
     return TM_OK;
 }
 
-/* text->bytes is the caller's to free, in any case. */
-static enum tm_status read_file(const char *path, struct tm_text *text)
+enum tm_status tm_recipe_load(const char *path, struct tm_text *text)
 {
     const bool is_stdin = strcmp(path, "-") == 0;
     const int fd =
         is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     enum tm_status status;
 
+    *text = (struct tm_text){0};
     if (fd < 0)
         return tm_error(TM_NO_INPUT, "%s: cannot be opened: %s", path,
                         strerror(errno));
@@ -98,20 +98,53 @@ static bool is_wanted(const struct tm_yaml_document *document, const char *name)
     return strcmp(name, own) == 0;
 }
 
-/* Where all documents have names, one must be chosen. */
-static void ask(struct tm_reader *reader,
-                const struct tm_yaml_document *documents)
+/* The names that there are, "a, b", as far as there is room. */
+static void list_names(const struct tm_yaml_document *documents, char *names,
+                       size_t size)
 {
-    char names[400] = "";
     size_t length = 0;
 
-    for (; documents != NULL && length < sizeof(names);
-         documents = documents->next)
-        length += (size_t)snprintf(names + length, sizeof(names) - length,
-                                   "%s%s", document_name(documents),
-                                   documents->next != NULL ? ", " : "");
-    tm_reader_error(reader, (struct tm_place){0},
-                    "each document has a name, choose one: %s", names);
+    snprintf(names, size, "none has a name");
+    for (; documents != NULL && length < size; documents = documents->next) {
+        const char *name = document_name(documents);
+
+        if (name != NULL)
+            length += (size_t)snprintf(names + length, size - length, "%s%s",
+                                       length > 0 ? ", " : "", name);
+    }
+}
+
+/* None is the one that was asked for, or that has no name. */
+static void report_none(struct tm_reader *reader,
+                        const struct tm_yaml_document *documents)
+{
+    const char *name = reader->reading->document;
+    char names[400];
+
+    list_names(documents, names, sizeof(names));
+    if (name != NULL)
+        tm_reader_error(reader, (struct tm_place){0},
+                        "no document is named '%s' (there is: %s)", name,
+                        names);
+    else
+        tm_reader_error(reader, (struct tm_place){0},
+                        "each document has a name, choose one with --document: "
+                        "%s",
+                        names);
+}
+
+static void report_second(struct tm_reader *reader,
+                          const struct tm_yaml_document *document,
+                          const char *name)
+{
+    const struct tm_place place = document->root->place;
+
+    if (name != NULL)
+        tm_reader_error(reader, place, "a second document named '%s'", name);
+    else
+        tm_reader_error(reader, place,
+                        "a second document without a name (all but one need a "
+                        "'name')");
 }
 
 /* The document that was asked for; NULL: reported. */
@@ -131,18 +164,13 @@ static struct tm_yaml_document *choose(struct tm_reader *reader,
         if (!is_wanted(d, name))
             continue;
         if (chosen != NULL) {
-            tm_reader_error(reader, d->root->place, "a second document %s%s",
-                            name != NULL ? "named " : "without a name",
-                            name != NULL ? name : "");
+            report_second(reader, d, name);
             return NULL;
         }
         chosen = d;
     }
-    if (chosen == NULL && name != NULL)
-        tm_reader_error(reader, (struct tm_place){0},
-                        "no document is named '%s'", name);
-    else if (chosen == NULL)
-        ask(reader, documents);
+    if (chosen == NULL)
+        report_none(reader, documents);
     return chosen;
 }
 
@@ -190,6 +218,9 @@ static void read_document(struct tm_reader *reader,
         tm_reader_set(reader, &root, k);
     if (reader->status == TM_OK)
         tm_reader_top(reader, root);
+    if (reader->status != TM_SYSTEM && !tm_reader_goes_on(reader))
+        tm_error(reader->status, "%s: after %u mistakes the rest was not read",
+                 reader->path, reader->num_errors);
 }
 
 /* *recipe with nothing but what no file says. */
@@ -237,20 +268,6 @@ enum tm_status tm_recipe_parse(const struct tm_recipe_reading *reading,
     return reader.status;
 }
 
-enum tm_status tm_recipe_read(const struct tm_recipe_reading *reading,
-                              struct tm_recipe *recipe)
-{
-    struct tm_text text = {0};
-    enum tm_status status = read_file(reading->path, &text);
-
-    clear(recipe);
-    if (status == TM_OK)
-        status = tm_recipe_parse(reading, text.bytes != NULL ? text.bytes : "",
-                                 text.length, recipe);
-    free(text.bytes);
-    return status;
-}
-
 void tm_recipe_free(struct tm_recipe *recipe)
 {
     tm_arena_free(&recipe->arena);
@@ -258,15 +275,16 @@ void tm_recipe_free(struct tm_recipe *recipe)
 
 /* --- listing -------------------------------------------------------------*/
 
-static enum tm_status list(const char *path, const struct tm_text *text,
-                           struct tm_recipe_names *names)
+enum tm_status tm_recipe_list(const char *path, const char *bytes,
+                              size_t length, struct tm_recipe_names *names)
 {
     struct tm_yaml_document *documents;
-    const enum tm_status status = tm_yaml_read(
-        &names->arena, path, text->bytes != NULL ? text->bytes : "",
-        text->length, &documents);
+    enum tm_status status;
     size_t count = 0;
 
+    *names = (struct tm_recipe_names){0};
+    status =
+        tm_yaml_read(&names->arena, shown(path), bytes, length, &documents);
     if (status != TM_OK)
         return status;
     documents = leave_out_empty(documents);
@@ -282,16 +300,4 @@ static enum tm_status list(const char *path, const struct tm_text *text,
         names->names[names->count++] = name != NULL ? name : "";
     }
     return TM_OK;
-}
-
-enum tm_status tm_recipe_list(const char *path, struct tm_recipe_names *names)
-{
-    struct tm_text text = {0};
-    enum tm_status status = read_file(path, &text);
-
-    *names = (struct tm_recipe_names){0};
-    if (status == TM_OK)
-        status = list(shown(path), &text, names);
-    free(text.bytes);
-    return status;
 }

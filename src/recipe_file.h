@@ -30,7 +30,7 @@ struct tm_recipe_alias {
 };
 
 struct tm_recipe_reading {
-    const char *path;     /* of the file; "-": standard input */
+    const char *path;     /* for messages; "-": standard input */
     const char *document; /* which one, by name; NULL: the one without */
     const struct tm_override *overrides;
     size_t num_overrides;
@@ -41,22 +41,24 @@ struct tm_recipe_reading {
 };
 
 /*
- * Reads a recipe. Model paths are taken as they are if they exist (relative to
- * the working directory), else as names in the local Hugging Face cache
- * (src/hub.h). Sets all of *recipe but what no file says (shard_size, seed,
- * allow_missing, allow_extra). On failure what is wrong has been reported.
- * tm_recipe_free must be called in any case. Errors: TM_USAGE for what the
- * recipe says, TM_NO_INPUT for a file or model that is not there.
+ * Reads all of a file, which may be a pipe; "-": standard input. text->bytes
+ * is to be freed in any case. Errors: TM_NO_INPUT, TM_IO_ERROR, TM_USAGE.
  */
-enum tm_status tm_recipe_read(const struct tm_recipe_reading *reading,
-                              struct tm_recipe *recipe);
+enum tm_status tm_recipe_load(const char *path, struct tm_text *text);
 
-/* The same with the file's `length` bytes given; path is for messages. */
+/*
+ * Makes a recipe of the file's `length` bytes. Model paths are taken as they
+ * are if they exist (relative to the working directory), else as names in the
+ * local Hugging Face cache (src/hub.h). Sets all of *recipe but what no file
+ * says (shard_size, seed, allow_missing, allow_extra). On failure what is wrong
+ * has been reported. tm_recipe_free must be called in any case. Errors:
+ * TM_USAGE for what the recipe says, TM_NO_INPUT for a model that is not there.
+ */
 enum tm_status tm_recipe_parse(const struct tm_recipe_reading *reading,
                                const char *bytes, size_t length,
                                struct tm_recipe *recipe);
 
-/* Frees what tm_recipe_read made. */
+/* Frees what tm_recipe_parse made. */
 void tm_recipe_free(struct tm_recipe *recipe);
 
 /* The names of the documents in a file, in order; "" for one without. */
@@ -66,11 +68,9 @@ struct tm_recipe_names {
     struct tm_arena arena;
 };
 
-/*
- * Lists the documents; arena to be freed in any case. Standard input can be
- * read once, so for that use tm_recipe_read alone.
- */
-enum tm_status tm_recipe_list(const char *path, struct tm_recipe_names *names);
+/* Lists the documents of a file's bytes; arena to be freed in any case. */
+enum tm_status tm_recipe_list(const char *path, const char *bytes,
+                              size_t length, struct tm_recipe_names *names);
 
 /* Prints the recipe as YAML that means the same, to stdout. */
 enum tm_status tm_recipe_print(const struct tm_recipe *recipe);

@@ -37,7 +37,9 @@ static void read_method(struct tm_reader *reader,
                         "unknown merge method '%s' (did you mean '%s'?)",
                         nearest.word, nearest.name);
     else
-        tm_reader_error(reader, node->place, "unknown merge method '%s'",
+        tm_reader_error(reader, node->place,
+                        "unknown merge method '%s' ('taumerge methods' lists "
+                        "them)",
                         nearest.word);
 }
 

@@ -36,19 +36,21 @@ static bool read_choice(struct tm_reader *reader,
                         const struct tm_parameter *parameter,
                         const struct tm_yaml_node *node, double *value)
 {
-    struct tm_nearest nearest = {.word = node->text};
+    char words[80] = "";
+    size_t length = 0;
 
     for (size_t i = 0; parameter->choices[i] != NULL; i++) {
         if (strcmp(node->text, parameter->choices[i]) == 0) {
             *value = (double)i;
             return true;
         }
-        tm_nearest_try(&nearest, parameter->choices[i]);
+        if (length < sizeof(words))
+            length += (size_t)snprintf(words + length, sizeof(words) - length,
+                                       "%s'%s'", i > 0 ? " or " : "",
+                                       parameter->choices[i]);
     }
-    if (nearest.name == NULL)
-        nearest.name = parameter->choices[0];
-    tm_reader_error(reader, node->place, "'%s' cannot be '%s' (but '%s')",
-                    parameter->name, node->text, nearest.name);
+    tm_reader_error(reader, node->place, "'%s' is '%s', it must be %s",
+                    parameter->name, node->text, words);
     return false;
 }
 

@@ -19,22 +19,28 @@
 /* What became of the tensors. */
 struct counts {
     size_t merged;
+    size_t with_base; /* of those, that have one to be compared with */
     size_t unchanged; /* of those, with their base's own bytes */
     size_t copied;
     uint64_t nonfinite_inputs, nonfinite_outputs, overflows;
 };
 
+static bool has_base(const struct tm_plan *plan, size_t tensor)
+{
+    const struct tm_terms *terms = plan->tensors[tensor].terms;
+
+    return terms != NULL && terms->base != TM_NO_COLUMN &&
+           tm_plan_sources(plan, tensor)[terms->base].file != TM_NO_FILE;
+}
+
 /* Whether the tensor came out as it is in its base. */
 static bool is_unchanged(const struct tm_plan *plan,
                          const struct tm_results *results, size_t tensor)
 {
-    const struct tm_terms *terms = plan->tensors[tensor].terms;
-    const uint32_t base = terms != NULL ? terms->base : TM_NO_COLUMN;
-
-    return base != TM_NO_COLUMN &&
-           tm_plan_sources(plan, tensor)[base].file != TM_NO_FILE &&
+    return has_base(plan, tensor) &&
            memcmp(&results->tensors[tensor],
-                  &results->sources[tensor * plan->width + base],
+                  &results->sources[tensor * plan->width +
+                                    plan->tensors[tensor].terms->base],
                   sizeof(struct tm_digest)) == 0;
 }
 
@@ -51,6 +57,7 @@ static struct counts count(const struct tm_plan *plan,
             continue;
         }
         c.merged++;
+        c.with_base += has_base(plan, t);
         c.unchanged += is_unchanged(plan, results, t);
         c.nonfinite_inputs += stats->nonfinite_inputs;
         c.nonfinite_outputs += stats->nonfinite_outputs;
@@ -218,14 +225,18 @@ void tm_report(const struct tm_plan *plan, const struct tm_results *results,
                const char *out)
 {
     const struct counts c = count(plan, results);
+    char unchanged[48] = "";
 
     list_copies(plan);
     list_left_out(plan);
     list_nonfinite(plan, results);
-    tm_info("%s: %zu tensors: %zu merged by %s (%zu of them unchanged), %zu "
-            "copied; %llu non-finite values, %llu overflows",
+    if (c.with_base > 0)
+        snprintf(unchanged, sizeof(unchanged), " (%zu of them unchanged)",
+                 c.unchanged);
+    tm_info("%s: %zu tensors: %zu merged by %s%s, %zu copied; %llu non-finite "
+            "values, %llu overflows",
             out, plan->num_tensors, c.merged, plan->recipe->method->name,
-            c.unchanged, c.copied, (unsigned long long)c.nonfinite_outputs,
+            unchanged, c.copied, (unsigned long long)c.nonfinite_outputs,
             (unsigned long long)c.overflows);
     if (plan->product == TM_MODEL_VECTOR)
         tell_vector(&results->made[0], out);

@@ -69,9 +69,13 @@ enum tm_status tm_series_name(struct tm_options *options)
     struct tm_recipe_names names = {0};
     enum tm_status status;
 
-    if (!tm_given_is_file(options) || strcmp(options->paths[0], "-") == 0)
+    if (!tm_given_is_file(options))
         return TM_OK;
-    status = tm_recipe_list(options->paths[0], &names);
+    status = tm_given_load(options);
+    if (status != TM_OK)
+        return status;
+    status = tm_recipe_list(options->paths[0], options->text,
+                            options->text_length, &names);
     if (status == TM_OK && names.count > 1)
         status = add_aliases(options, &names);
     tm_arena_free(&names.arena);
@@ -117,6 +121,7 @@ static struct tm_options options_of(const struct tm_options *options,
     own.settings.as_vector = false;
     own.settings.force = true; /* what a run that was killed left */
     own.document = alias->name;
+    own.is_alias = true;
     own.out = alias->path;
     own.num_overrides = 0;
     own.was_read = false;
@@ -159,12 +164,12 @@ static enum tm_status make(struct walk *walk, size_t number)
 
     if (walk->states[number] == BEING_MADE)
         return tm_error(TM_USAGE, "%s: document '%s' needs itself",
-                        walk->options->paths[0], alias->name);
+                        walk->options->recipe.path, alias->name);
     if (strchr(alias->name, '/') != NULL ||
         strlen(tm_path_last(alias->path)) > NAME_MAX)
         return tm_error(TM_USAGE,
                         "%s: document '%s': no file can have that name",
-                        walk->options->paths[0], alias->name);
+                        walk->options->recipe.path, alias->name);
     walk->states[number] = BEING_MADE;
     status = tm_given_complete(&task.options);
     if (status == TM_OK)

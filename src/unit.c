@@ -304,8 +304,7 @@ static struct tm_range range_of(const struct tm_cutter *cutter,
     struct tm_range range = {.file = source->file};
 
     if (source->file == TM_NO_FILE ||
-        (cutter->measures_model &&
-         plan->tensors[tile->tensor].operation != TM_MERGE))
+        (cutter->measures_model && plan->tensors[tile->tensor].phases == 0))
         return range;
     if (source->is_coded) {
         coded_range(cutter, tile, column, &range);

@@ -27,17 +27,9 @@ static void measure_squares(const struct tm_work *work,
 {
     const float least = tm_select_value(&work->selects[0]);
 
-    for (uint32_t k = 0; k < work->terms->count; k++) {
-        double *above = strip->sums[2 * k];
-        double *equal = strip->sums[2 * k + 1];
-
-        for (size_t i = 0; i < strip->n; i++) {
-            const double x = strip->x[k][i];
-
-            above[i % TM_LANES] += v[i] > least ? x * x : 0;
-            equal[i % TM_LANES] += v[i] == least ? x * x : 0;
-        }
-    }
+    for (uint32_t k = 0; k < work->terms->count; k++)
+        tm_strip_sum_squares_by(strip->isa, strip->x[k], v, strip->n, least,
+                                strip->sums[2 * k], strip->sums[2 * k + 1]);
 }
 
 void tm_varied_measure(const struct tm_work *work, const struct tm_strip *strip)

@@ -395,7 +395,8 @@ static void test_missing_value(void **state)
                      TM_USAGE);
     end_listening(said, sizeof(said));
     assert_string_equal(said, "taumerge: r.yaml:6:15: tensor 'model.norm': "
-                              "'weight' has no value: no filter fits\n");
+                              "'weight' has no value: no filter fits (an "
+                              "entry without 'filter' holds for the rest)\n");
     tm_recipe_free(&reading.recipe);
 }
 
@@ -489,7 +490,7 @@ static void test_output(void **state)
 {
     struct reading reading;
     const struct tm_recipe *recipe = &reading.recipe;
-    char text[300];
+    char text[2400];
 
     (void)state;
     snprintf(text, sizeof(text), "%s%s", with_weight("1"),
@@ -508,7 +509,8 @@ static void test_output(void **state)
              "dtype: F16\ntokenizer_source: base\n");
     accept(&reading, text);
     assert_true(recipe->has_dtype && recipe->dtype == TM_F16);
-    assert_true(recipe->tokenizer == NULL && recipe->chat_template == NULL);
+    assert_ptr_equal(recipe->tokenizer, recipe->base);
+    assert_null(recipe->chat_template);
     tm_recipe_free(&reading.recipe);
 }
 
@@ -595,7 +597,7 @@ static void test_refusals(void **state)
          "'density' is 1.5, it must be from 0 to 1"},
         {"merge_method: ties\nbase_model: b\nmodels: [{model: a}]\n"
          "parameters: {weight: 1, scope: modle}\n",
-         "'scope' cannot be 'modle' (but 'model')"},
+         "'scope' is 'modle', it must be 'tensor' or 'model'"},
         {"merge_method: karcher\nmodels: [{model: a}]\n"
          "parameters: {max_iter: 4.5}\n",
          "'max_iter' is 4.5, not a whole number"},
@@ -611,7 +613,7 @@ static void test_several_errors(void **state)
 {
     const struct tm_recipe_reading lax = {.lax = true};
     struct reading reading;
-    char text[300];
+    char text[2400];
 
     (void)state;
     snprintf(text, sizeof(text), "%sdtype: x\nchat_template: y\nz: 1\n",
@@ -761,7 +763,7 @@ static void test_documents(void **state)
             assert_true(strncmp(reading.recipe.text, "---\n# second", 12) == 0);
         tm_recipe_free(&reading.recipe);
     }
-    refuse("name: a\nx: 1\n---\nname: b\n", "choose one: a, b");
+    refuse("name: a\nx: 1\n---\nname: b\n", "choose one with --document: a, b");
     refuse("x: 1\n---\ny: 1\n", "r.yaml:3:1: a second document without a name");
 }
 
@@ -1017,6 +1019,7 @@ static void test_files(void **state)
     struct tm_recipe_reading how = {.path = path};
     struct tm_recipe_names names;
     struct tm_recipe recipe = {.seed = 3};
+    struct tm_text text;
 
     (void)state;
     assert_true(mkdtemp(place) != NULL);
@@ -1031,7 +1034,9 @@ static void test_files(void **state)
     write_file(path,
                LINEAR "models: [{model: o/n}, {model: .}]\n"
                       "---\nname: two\n" LINEAR "models: [{model: o/n@v1}]\n");
-    assert_int_equal(tm_recipe_read(&how, &recipe), TM_OK);
+    assert_int_equal(tm_recipe_load(path, &text), TM_OK);
+    assert_int_equal(
+        tm_recipe_parse(&how, text.bytes, text.length, &recipe), TM_OK);
     assert_string_equal(recipe.base_name, "o/n");
     assert_true(strstr(recipe.base, "/models--o--n/snapshots/c0ffee") != NULL);
     assert_string_equal(recipe.vectors[0].path, ".");
@@ -1040,14 +1045,17 @@ static void test_files(void **state)
 
     how.document = "two";
     begin_listening();
-    assert_int_equal(tm_recipe_read(&how, &recipe), TM_NO_INPUT);
+    assert_int_equal(
+        tm_recipe_parse(&how, text.bytes, text.length, &recipe), TM_NO_INPUT);
     end_listening(said, sizeof(said));
     assert_true(strstr(said, "r.yaml:8:18: model 'o/n@v1': neither a path nor "
                              "in the Hugging Face cache (to download it: hf "
                              "download o/n --revision v1)\n") != NULL);
     tm_recipe_free(&recipe);
 
-    assert_int_equal(tm_recipe_list(path, &names), TM_OK);
+    assert_int_equal(tm_recipe_list(path, text.bytes, text.length, &names),
+                     TM_OK);
+    free(text.bytes);
     assert_int_equal(names.count, 2);
     assert_string_equal(names.names[0], "");
     assert_string_equal(names.names[1], "two");
@@ -1061,9 +1069,9 @@ static void test_files(void **state)
         assert_int_equal(rmdir(path), 0);
     }
     begin_listening();
-    assert_int_equal(tm_recipe_read(&how, &recipe), TM_NO_INPUT);
+    assert_int_equal(tm_recipe_load(path, &text), TM_NO_INPUT);
     end_listening(said, sizeof(said));
-    tm_recipe_free(&recipe);
+    free(text.bytes);
     assert_int_equal(rmdir(place), 0);
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_row: ranks are those of a stable sort, and divergences those of the C
- * library in long double, with the same bits from every instruction set.
+ * test_row: ranks are those of a stable sort, chances those of ranks, and
+ * divergences those of the C library in long double, with the same bits from
+ * every instruction set.
  */
 #include "tests/unit/unit.h"
 
 #include <math.h>
 
+#include "kernels/chance.h"
 #include "kernels/row.h"
 
 #define MOST   ((size_t)20000)
@@ -152,6 +154,101 @@ static void ranks_of_rows_in_order_are_right(void **state)
     check_ranks(6000);
 }
 
+/* --- chances ------------------------------------------------------------- */
+
+static _Alignas(64) float number[MOST + MARGIN], kept[MOST + MARGIN];
+static _Alignas(64) float want_kept[MOST + MARGIN];
+
+static void check_chance(enum tm_isa isa, size_t n, struct tm_chance chance,
+                         const float *numbers)
+{
+    memcpy(number, numbers, sizeof(number));
+    memcpy(kept, x, sizeof(kept));
+    memset(rank, 0xa5, sizeof(rank));
+    memset(scratch, 0x5a, sizeof(scratch));
+    tm_chance_drop(isa, chance, kept, n, number, rank, scratch);
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&kept[i], &want_kept[i], sizeof(*kept)) != 0)
+            fail_msg("%s: %zu elements: element %zu is %a, not %a",
+                     tm_isa_name(isa), n, i, (double)kept[i],
+                     (double)want_kept[i]);
+    for (size_t i = TM_ROW_SCRATCH(n); i < TM_ROW_SCRATCH(n) + MARGIN; i++)
+        assert_int_equal(scratch[i], 0x5a5a5a5a);
+}
+
+/* Some numbers are chances themselves, or beside them. */
+static void check_chances(size_t n, double least, double width)
+{
+    static float numbers[MOST + MARGIN];
+    const double step = n > 1 ? width / (double)(n - 1) : 0;
+    const struct tm_chance chance = {least, step};
+
+    tm_row_rank(TM_ISA_PORTABLE, x, n, rank, scratch);
+    for (size_t i = 0; i < n; i++) {
+        float own = (float)(least + step * rank[i]);
+        uint64_t r = next_random();
+
+        numbers[i] = (float)(r >> 40) * 0x1p-24f;
+        if (r % 8 < 3)
+            numbers[i] = nextafterf(own, (float)(r % 8));
+        want_kept[i] = numbers[i] < own ? x[i] : 0;
+    }
+    for (int isa = 0; isa < TM_NUM_ISAS; isa++)
+        if (tm_isa_available((enum tm_isa)isa))
+            check_chance((enum tm_isa)isa, n, chance, numbers);
+}
+
+static void check_all_chances(size_t n)
+{
+    check_chances(n, 0.4, 0.2);
+    check_chances(n, 0.5, 0);
+    check_chances(n, 0.5, 1e-9);
+    check_chances(n, 1e-6, 1 - 1e-6);
+    check_chances(n, 0.3, 0.001);
+}
+
+/* What a fine-tune moves by a unit or two, of many sizes, or not at all. */
+static void fill_steps(size_t n)
+{
+    for (size_t i = 0; i < n + MARGIN; i++) {
+        uint64_t r = next_random();
+
+        x[i] = (float)((int)(r % 7) - 3) * ldexpf(1, -(int)(r >> 8 & 3) - 12);
+        if ((r >> 16) % 50 == 0)
+            x[i] = ldexpf(x[i], -20);
+    }
+}
+
+static void chances_are_those_of_ranks(void **state)
+{
+    static const uint32_t masks[] = {0,          0x80000000, 0xbfffffff,
+                                     0x81ff0000, 0x80ffffff, 0x80000003};
+
+    (void)state;
+    for (size_t m = 0; m < sizeof(masks) / sizeof(masks[0]); m++) {
+        for (int k = 0; k < 10; k++) {
+            size_t n = random_size();
+
+            fill_bits(n, masks[m], 0x3f012345 & ~masks[m]);
+            check_all_chances(n);
+        }
+        fill_bits(MOST, masks[m], 0);
+        check_all_chances(MOST);
+    }
+    for (int k = 0; k < 30; k++) {
+        size_t n = random_size();
+
+        fill_steps(n);
+        check_all_chances(n);
+    }
+    for (size_t n = 0; n < 300; n += n < 4 ? 1 : 37) {
+        fill_steps(n);
+        check_all_chances(n);
+    }
+    fill_steps(MOST);
+    check_all_chances(MOST);
+}
+
 /* --- divergences --------------------------------------------------------- */
 
 static long double ref_sum(const float *v, size_t n, long double most)
@@ -190,6 +287,11 @@ static long double ref_divergence(size_t n, long double *scale)
     return sum;
 }
 
+static double divergence(enum tm_isa isa, size_t n)
+{
+    return tm_row_divergence(isa, x, base, n, (double *)(void *)scratch);
+}
+
 /*
  * With every instruction set. p and q carry a few roundings each, which their
  * logarithms show as they are: so beside what the terms are, what p's are.
@@ -204,7 +306,7 @@ static void check_divergence(size_t n)
 
         if (!tm_isa_available((enum tm_isa)isa))
             continue;
-        got = tm_row_divergence((enum tm_isa)isa, x, base, n);
+        got = divergence((enum tm_isa)isa, n);
         if (isa == TM_ISA_PORTABLE)
             first = got;
         if (memcmp(&got, &first, sizeof(got)) != 0)
@@ -265,8 +367,25 @@ static void equal_rows_do_not_diverge(void **state)
         fill_rows(n, 1, 0);
         for (int isa = 0; isa < TM_NUM_ISAS; isa++)
             if (tm_isa_available((enum tm_isa)isa))
-                assert_true(tm_row_divergence((enum tm_isa)isa, x, base, n) ==
-                            0);
+                assert_true(divergence((enum tm_isa)isa, n) == 0);
+    }
+}
+
+static void rows_are_weighed(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 200; n++) {
+        fill_rows(n, 1, 0.1f);
+        for (int isa = 0; isa < TM_NUM_ISAS; isa++) {
+            if (!tm_isa_available((enum tm_isa)isa))
+                continue;
+            tm_row_weigh((enum tm_isa)isa, x, base, n, 0.7, kept);
+            for (size_t i = 0; i < n; i++) {
+                const float away = fabsf(x[i] - base[i]);
+
+                assert_true(kept[i] == (float)(0.7 * (double)away));
+            }
+        }
     }
 }
 
@@ -296,7 +415,7 @@ static void the_value_is_what_it_should_be(void **state)
     x[0] = base[1] = logf(3);
     x[1] = base[0] = 0;
     assert_true(tm_isa_choose(NULL, &isa));
-    got = tm_row_divergence(isa, x, base, 2);
+    got = divergence(isa, 2);
     assert_true(fabs(got - (p - q) * log(p / q)) < 1e-7);
 }
 
@@ -306,8 +425,10 @@ int main(void)
         cmocka_unit_test(ranks_are_those_of_a_stable_sort),
         cmocka_unit_test(ranks_of_any_bits_are_right),
         cmocka_unit_test(ranks_of_rows_in_order_are_right),
+        cmocka_unit_test(chances_are_those_of_ranks),
         cmocka_unit_test(divergences_are_those_of_the_c_library),
         cmocka_unit_test(equal_rows_do_not_diverge),
+        cmocka_unit_test(rows_are_weighed),
         cmocka_unit_test(extreme_rows_are_right),
         cmocka_unit_test(the_value_is_what_it_should_be),
     };

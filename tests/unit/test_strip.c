@@ -839,22 +839,42 @@ static void check_elect(struct arrays *a, size_t k, size_t n, bool normalize)
 
 static float ref_variance(const struct arrays *a, size_t k, size_t i)
 {
-    double mean = 0, squares = 0;
+    const double first = (double)a->x[0][i];
+    volatile double sum = 0, squares = 0, factor = 1 / ((double)k * (double)k);
+    volatile double result;
     bool equal = true;
 
     for (size_t j = 0; j < k; j++) {
-        mean += (double)a->x[j][i];
-        equal = equal && a->x[j][i] == a->x[0][i];
-    }
-    mean /= (double)k;
-    for (size_t j = 0; j < k; j++) {
-        volatile double away = (double)a->x[j][i] - mean;
+        volatile double away = (double)a->x[j][i] - first;
         volatile double square = away * away;
 
+        sum += away;
         squares += square;
+        equal = equal && a->x[j][i] == a->x[0][i];
     }
-    assert_true(!equal || squares == 0);
-    return (float)(squares / (double)k);
+    squares *= (double)k;
+    result = sum * sum;
+    result = (squares - result) * factor;
+    assert_true(result >= 0 && equal == (result == 0));
+    return (float)result;
+}
+
+/* By way of the mean, as the variance is defined. */
+static void near_variance(const struct arrays *a, size_t k, size_t i, float got)
+{
+    long double mean = 0, squares = 0;
+
+    for (size_t j = 0; j < k; j++)
+        mean += (long double)a->x[j][i];
+    mean /= (long double)k;
+    for (size_t j = 0; j < k; j++) {
+        long double away = (long double)a->x[j][i] - mean;
+
+        squares += away * away;
+    }
+    squares /= (long double)k;
+    if (got < INFINITY && squares > 0x1p-126L)
+        assert_true(fabsl((long double)got / squares - 1) < 0x1.01p-24L);
 }
 
 static void check_variance(struct arrays *a, size_t k, size_t n)
@@ -862,7 +882,7 @@ static void check_variance(struct arrays *a, size_t k, size_t n)
     static float want[MOST];
 
     for (size_t i = 0; i < n; i++)
-        want[i] = ref_variance(a, k, i);
+        near_variance(a, k, i, want[i] = ref_variance(a, k, i));
     for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
          isa = next_isa(isa)) {
         tm_strip_variance(isa, a->x, k, n, result_of(a, n));
@@ -884,6 +904,191 @@ static void check_count_active(struct arrays *a, size_t k, size_t n,
         tm_strip_count_active(isa, a->x, k, n, epsilon, result_of(a, n));
         same_floats("active", isa, a->result, want, n);
     }
+}
+
+static void check_vote(struct arrays *a, size_t k, size_t n)
+{
+    static float want_s[MOST], want_v[MOST], v[MOST];
+
+    for (size_t i = 0; i < n; i++) {
+        float total = 0, sum = 0, weight = 0;
+
+        for (size_t j = 0; j < k; j++)
+            total += a->x[j][i];
+        for (size_t j = 0; j < k; j++) {
+            volatile float part = a->w[j] * a->x[j][i];
+
+            if (sign_of(a->x[j][i]) == (total >= 0 ? 1 : -1)) {
+                sum += part;
+                weight += a->w[j];
+            }
+        }
+        want_s[i] = sum;
+        want_v[i] = weight;
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        memset(v, 0xff, sizeof(v));
+        tm_strip_vote(isa, a->x, a->w, k, n, result_of(a, n), v);
+        same_floats("vote", isa, a->result, want_s, n);
+        same_floats("votes", isa, v, want_v, n);
+    }
+}
+
+static void check_largest(struct arrays *a, size_t k, size_t n)
+{
+    static float want[MOST];
+
+    for (size_t i = 0; i < n; i++) {
+        float total = 0, most = 0;
+
+        for (size_t j = 0; j < k; j++)
+            total += a->x[j][i];
+        for (size_t j = 0; j < k; j++)
+            if (sign_of(a->x[j][i]) == (total > 0 ? 1 : -1) &&
+                fabsf(a->x[j][i]) > fabsf(most))
+                most = a->x[j][i];
+        want[i] = most;
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        tm_strip_largest(isa, a->x, k, n, result_of(a, n));
+        same_floats("largest", isa, a->result, want, n);
+    }
+}
+
+static void check_active(struct arrays *a, size_t k, size_t n, float epsilon)
+{
+    static float want[MOST];
+    static float count[MOST];
+    uint32_t alone = 3, shared = 4;
+
+    tm_strip_count_active(TM_ISA_PORTABLE, a->x, k, n, epsilon, count);
+    for (size_t i = 0; i < n; i++) {
+        const float x = a->x[0][i];
+
+        want[i] = a->x[1][i];
+        if (fabsf(x) > epsilon) {
+            volatile float part = count[i] < 2 ? x * a->w[0] : x / count[i];
+
+            want[i] += part;
+            alone += count[i] < 2;
+            shared += count[i] >= 2;
+        } else {
+            want[i] += 0.0f;
+        }
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        uint32_t counts[2] = {3, 4};
+
+        memcpy(result_of(a, n), a->x[1], n * 4);
+        tm_strip_add_active(isa, a->result, a->x[0], count, n, epsilon,
+                            a->w[0]);
+        same_floats("add active", isa, a->result, want, n);
+        tm_strip_count_shared(isa, a->x[0], count, n, epsilon, &counts[0],
+                              &counts[1]);
+        assert_int_equal(counts[0], alone);
+        assert_int_equal(counts[1], shared);
+    }
+}
+
+static void check_needed(struct arrays *a, size_t n, float share)
+{
+    static float want[MOST];
+
+    for (size_t i = 0; i < n; i++) {
+        volatile float rest = fabsf(a->x[1][i] - a->x[0][i]);
+        volatile float limit = share * rest;
+
+        want[i] = (float)(i % 5) + (fabsf(a->x[0][i]) > limit);
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        result_of(a, n);
+        for (size_t i = 0; i < n; i++)
+            a->result[i] = (float)(i % 5);
+        tm_strip_count_needed(isa, a->result, a->x[0], a->x[1], n, share);
+        same_floats("needed", isa, a->result, want, n);
+    }
+}
+
+/* What an array is divided or masked by; `by` is not negative. */
+static void check_by(struct arrays *a, size_t n)
+{
+    static float by[MOST], least_want[MOST], want[MOST], mask_want[MOST];
+    static float choice[MOST];
+
+    for (size_t i = 0; i < n; i++) {
+        const float v = a->x[1][i], most = 1e-6f;
+
+        by[i] = fabsf(v);
+        least_want[i] = a->x[0][i] / (by[i] > most ? by[i] : most);
+        want[i] = a->x[0][i] / (v == 0 ? 1 : v);
+        mask_want[i] = v >= 1 ? a->x[0][i] : 0;
+        choice[i] = v >= 1 ? a->x[0][i] : a->x[2][i];
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        memcpy(result_of(a, n), a->x[0], n * 4);
+        tm_strip_divide_least(isa, a->result, by, n, 1e-6f);
+        same_floats("divide least", isa, a->result, least_want, n);
+        memcpy(result_of(a, n), a->x[0], n * 4);
+        tm_strip_divide(isa, a->result, a->x[1], n);
+        same_floats("divide", isa, a->result, want, n);
+        memcpy(result_of(a, n), a->x[0], n * 4);
+        tm_strip_mask_least(isa, a->result, a->x[1], n, 1);
+        same_floats("mask least", isa, a->result, mask_want, n);
+        tm_strip_choose(isa, result_of(a, n), a->x[0], a->x[2], a->x[1], n, 1);
+        same_floats("choose", isa, a->result, choice, n);
+    }
+}
+
+static void check_squares_by(struct arrays *a, size_t n, float least)
+{
+    static float by[MOST];
+    double want[2][8] = {{1, 2}, {3, 4}};
+
+    for (size_t i = 0; i < n; i++) {
+        const double square = (double)a->x[0][i] * (double)a->x[0][i];
+
+        by[i] = fabsf(a->x[1][i]);
+        if (by[i] >= least)
+            want[by[i] > least ? 0 : 1][i % 8] += square;
+    }
+    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
+         isa = next_isa(isa)) {
+        double got[2][8] = {{1, 2}, {3, 4}};
+
+        tm_strip_sum_squares_by(isa, a->x[0], by, n, least, got[0], got[1]);
+        same_doubles("squares by", isa, n, got[0], want[0], 8);
+        same_doubles("squares of equal", isa, n, got[1], want[1], 8);
+    }
+}
+
+/* What methods need beside elections. */
+static void arrays_are_put_together_otherwise(void **state)
+{
+    struct arrays a;
+
+    (void)state;
+    set_up(&a);
+    for (size_t n = 0; n != SIZE_MAX; n = next_length(n)) {
+        renew(&a, n);
+        for (size_t k = 1; k <= MOST_K; k += k < 5 ? 1 : 3) {
+            check_vote(&a, k, n);
+            check_largest(&a, k, n);
+            check_active(&a, k, n, 0);
+            check_active(&a, k, n, 1e-8f);
+        }
+        check_needed(&a, n, 0.4f);
+        check_needed(&a, n, 2);
+        check_by(&a, n);
+        check_squares_by(&a, n, 0);
+        check_squares_by(&a, n, 1);
+        check_squares_by(&a, n, INFINITY);
+    }
+    tear_down(&a);
 }
 
 static void arrays_are_put_together(void **state)
@@ -1014,6 +1219,7 @@ int main(void)
         cmocka_unit_test(many_are_counted),
         cmocka_unit_test(arrays_are_changed_element_by_element),
         cmocka_unit_test(arrays_are_put_together),
+        cmocka_unit_test(arrays_are_put_together_otherwise),
         cmocka_unit_test(elections_are_what_they_should_be),
         cmocka_unit_test(angles_are_those_of_the_c_library),
         cmocka_unit_test(angles_end_where_they_should),

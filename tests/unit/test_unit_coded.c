@@ -6,9 +6,12 @@
  * As in test_unit.c plans are made up at random, here with tensors of several
  * chunks. No byte is moved: where each chunk would be found is compared with
  * where it is. What the budget was told that units need must be enough for
- * the run.
+ * the run. Some tensors are measured first, by a method that is made up.
  */
 #include "tests/unit/unit_sample.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "src/budget.h"
 
@@ -231,6 +234,8 @@ static void make_vectors(struct sample *s)
 static void make_sample(struct sample *s, uint64_t number)
 {
     begin_sample(s, number);
+    s->has_phases = one_in(2);
+    s->has_whole = one_in(3);
     switch (number % KINDS) {
     case 0:
         make_merge(s);
@@ -244,6 +249,7 @@ static void make_sample(struct sample *s, uint64_t number)
     default:
         make_vectors(s);
     }
+    s->plan.model_is_known = s->plan.measures_model && one_in(3);
 }
 
 /* --- what was stored -----------------------------------------------------*/
@@ -276,10 +282,11 @@ static void find_chunks(const struct sample *s, const struct tm_unit *unit,
     const struct tm_tile *tile = &unit->tiles[number];
     const struct tm_source *source =
         &tm_plan_sources(&s->plan, tile->tensor)[column];
-    const uint64_t step = step_of(s, tile->tensor);
+    const uint64_t step = chunk_of(s, tile->tensor);
     uint64_t place = unit->places[number * s->plan.width + column];
 
-    if (source->file == TM_NO_FILE || !source->is_coded)
+    if (source->file == TM_NO_FILE || !source->is_coded ||
+        (is_of_model(unit) && s->tensors[tile->tensor].phases == 0))
         return;
     for (uint64_t c = tile->first / step; c * step < tile->first + tile->count;
          c++) {
@@ -288,12 +295,13 @@ static void find_chunks(const struct sample *s, const struct tm_unit *unit,
         if (bytes == 0)
             continue;
         find_chunk(s, unit, source, c, place);
-        found->times[source->offset * MAX_CHUNKS + c]++;
+        found->times[source->offset * MAX_CHUNKS + c] +=
+            unit->aim == TM_AIM_OUTPUT;
         place += bytes;
     }
 }
 
-/* Every chunk that has bytes was in one unit. */
+/* Every chunk that has bytes was in one unit whose output is made. */
 static void check_found(const struct sample *s, const struct found *found)
 {
     for (size_t i = 0; i < s->plan.num_tensors * s->plan.width; i++) {
@@ -433,6 +441,9 @@ static void test_refusal_says_what_fits(void **state)
 
 /* --- the budget ----------------------------------------------------------*/
 
+/* Tensors of several units that were kept, and such that were not. */
+static unsigned times_kept, times_swept;
+
 /* Requests of what the ordered stage writes of the unit (src/hash.c). */
 static size_t write_requests(const struct sample *s, const struct tm_unit *unit)
 {
@@ -447,6 +458,32 @@ static size_t write_requests(const struct sample *s, const struct tm_unit *unit)
     for (size_t i = 0; i < s->plan.num_outputs && !is_header(s, unit); i++)
         requests += tm_requests(worst_of(s, unit, i).bytes + TM_BLOCK);
     return requests;
+}
+
+/*
+ * What is kept from phase to phase has a slot for each of its units: else they
+ * would wait for each other. What is read again was counted.
+ */
+static void check_room(const struct sample *s, const struct progress *p)
+{
+    const struct tm_budget *budget = &s->plan.budget;
+    uint64_t once = 0;
+
+    assert_true(budget->fixed + budget->slots * budget->slot <= budget->total);
+    assert_true(budget->workers <= budget->slots);
+    for (size_t t = 0; t < s->plan.num_tensors; t++) {
+        const struct tm_plan_tensor *tensor = &s->tensors[t];
+
+        assert_true((tensor->units > 0) ==
+                    (is_measured(s, t) && tensor->bytes > budget->span));
+        assert_true(tensor->is_swept ? tensor->units > 0
+                                     : tensor->units <= budget->slots);
+        for (size_t i = 0; i < s->plan.width; i++)
+            once += tm_plan_source_bytes(&s->plan, t, i);
+        times_swept += tensor->is_swept;
+        times_kept += tensor->units > 1 && !tensor->is_swept;
+    }
+    assert_int_equal(p->input_bytes, once + s->plan.bytes_swept);
 }
 
 /* As the run does: a unit needs no more than the budget has. */
@@ -476,21 +513,47 @@ static void cut_as_planned(const struct sample *s)
     assert_int_equal(walk.need.slot_bytes, budget->slot);
     assert_int_equal(walk.need.tiles, budget->tiles);
     assert_int_equal(walk.need.pieces, budget->pieces);
+    assert_int_equal(walk.need.checks, budget->checks);
+    assert_int_equal(walk.need.sums, budget->unit_sums);
+    check_room(s, &walk.progress);
     end_walk(&walk);
+}
+
+/* Divides the memory, if that is enough, and says nothing if not. */
+static bool divide_memory(struct sample *s, uint64_t memory, unsigned threads)
+{
+    const struct tm_settings settings = {.memory = memory, .threads = threads};
+    const int err = dup(STDERR_FILENO);
+    const int nowhere = open("/dev/null", O_WRONLY);
+    enum tm_status status;
+
+    assert_true(err >= 0 && nowhere >= 0);
+    assert_true(dup2(nowhere, STDERR_FILENO) >= 0);
+    status = tm_plan_budget(&s->plan, &settings);
+    assert_true(dup2(err, STDERR_FILENO) >= 0);
+    close(err);
+    close(nowhere);
+    return status == TM_OK;
 }
 
 /* What is found to be needed when the plan is made is enough in the run. */
 static void test_budget(void **state)
 {
     (void)state;
+    times_kept = times_swept = 0;
     for (uint64_t number = 0; number < SAMPLES; number++) {
-        struct tm_settings settings = {.threads = 1};
+        uint64_t memory;
 
         make_sample(&sample, 5000 + number);
-        settings.memory = (uint64_t)(256 + below(2048)) << 20;
-        assert_int_equal(tm_plan_budget(&sample.plan, &settings), TM_OK);
-        cut_as_planned(&sample);
+        for (size_t t = 0; t < sample.plan.num_tensors; t++)
+            sample.tensors[t].is_swept = false; /* nobody knows yet */
+        memory = (one_in(2) ? 24 + below(60) : 256 + below(2048)) << 20;
+        if (divide_memory(&sample, memory, 1 + (unsigned)below(40)))
+            cut_as_planned(&sample);
+        else
+            assert_true(memory < (uint64_t)84 << 20);
     }
+    assert_true(times_kept > 100 && times_swept > 100);
 }
 
 /* --- plans of one tensor -------------------------------------------------*/

@@ -43,9 +43,20 @@ static inline bool one_in(uint64_t n)
 
 /* --- plans ---------------------------------------------------------------*/
 
+/* Parameters of the made-up method, which does nothing but have them. */
+enum { PHASES, BY_ROW, IS_WHOLE, SUMS, IN_STRIPS };
+
+/* A tensor's terms, of which there is one. */
+union made_up_terms {
+    struct tm_terms terms;
+    unsigned char room[sizeof(struct tm_terms) + sizeof(struct tm_term)];
+};
+
 /* A plan and the memory that it points to. */
 struct sample {
     struct tm_plan plan;
+    struct tm_recipe recipe;
+    union made_up_terms terms[MAX_TENSORS];
     struct tm_plan_shard shards[MAX_SHARDS];
     struct tm_plan_tensor tensors[MAX_TENSORS];
     struct tm_source sources[MAX_TENSORS * MAX_WIDTH];
@@ -57,6 +68,54 @@ struct sample {
     uint64_t file_sizes[MAX_FILES];
     size_t num_files;
     bool shares_files; /* two sources of a tensor may be in one file */
+    bool has_phases;   /* tensors may be measured before they are made */
+    bool has_whole;    /* and the whole model */
+};
+
+static inline unsigned made_up_phases(const struct tm_terms *terms)
+{
+    return (unsigned)terms->values[PHASES];
+}
+
+static inline bool made_up_is_whole(const struct tm_terms *terms)
+{
+    return terms->values[IS_WHOLE] != 0;
+}
+
+static inline bool made_up_is_sum(const struct tm_terms *terms)
+{
+    return terms->values[IN_STRIPS] == 0;
+}
+
+static inline enum tm_scope made_up_scope(const struct tm_terms *terms)
+{
+    return terms->values[BY_ROW] != 0 ? TM_BY_ROW : TM_BY_ELEMENT;
+}
+
+static inline struct tm_work_sizes made_up_sizes(const struct tm_terms *terms,
+                                                 uint64_t row, uint64_t plane)
+{
+    (void)row;
+    (void)plane;
+    return (struct tm_work_sizes){.sums = (size_t)terms->values[SUMS]};
+}
+
+static inline void made_up_apply(const struct tm_work *work,
+                                 const struct tm_strip *strip, float *out)
+{
+    (void)work;
+    (void)strip;
+    (void)out;
+}
+
+static const struct tm_method made_up = {
+    .name = "made up",
+    .phases = made_up_phases,
+    .is_whole = made_up_is_whole,
+    .scope = made_up_scope,
+    .sizes = made_up_sizes,
+    .apply = made_up_apply,
+    .is_sum = made_up_is_sum,
 };
 
 /* Anything is possible after this. */
@@ -64,12 +123,49 @@ static inline void begin_sample(struct sample *s, uint64_t number)
 {
     seed = number;
     *s = (struct sample){.num_files = 0};
+    s->recipe.method = &made_up;
+    s->plan.recipe = &s->recipe;
     s->plan.shards = s->shards;
     s->plan.tensors = s->tensors;
     s->plan.sources = s->sources;
     s->plan.coded = s->coded;
     s->plan.targets = s->targets;
     s->plan.outputs = s->outputs;
+}
+
+/* Elements of a row: few, many, or more than are added up at once. */
+static inline uint64_t random_row(void)
+{
+    static const uint64_t rows[] = {1, 3, 64, 1000, 4096, 70000};
+
+    return rows[below(one_in(4) ? 6 : 5)];
+}
+
+/* What the made-up method does with a tensor that is merged. */
+static inline void give_method(struct sample *s, struct tm_plan_tensor *tensor,
+                               struct tm_terms *terms)
+{
+    tensor->terms = terms;
+    terms->count = 1;
+    if (!s->has_phases)
+        return;
+    terms->values[PHASES] = (double)below(4);
+    terms->values[BY_ROW] = one_in(2);
+    terms->values[IS_WHOLE] = s->has_whole;
+    terms->values[SUMS] = (double)below(4);
+    terms->values[IN_STRIPS] = one_in(2);
+    tensor->row = one_in(3) ? tensor->elements : random_row();
+    if (tensor->row > 0)
+        tensor->elements = tensor->elements / tensor->row * tensor->row;
+    tensor->bytes =
+        tensor->elements * (tm_dtype_bits((enum tm_dtype)tensor->dtype) / 8);
+    tensor->phases = (uint8_t)made_up_phases(terms);
+    tensor->by_row = made_up_scope(terms) == TM_BY_ROW;
+    tensor->is_sum = made_up_is_sum(terms);
+    tensor->in_strips = tensor->phases > 0 || !tensor->is_sum;
+    tensor->is_swept = tensor->phases > s->has_whole && one_in(2);
+    s->plan.measures_model |=
+        s->has_whole && tensor->phases > 0 && tensor->bytes > 0;
 }
 
 typedef void make_tensor(struct tm_plan_tensor *tensor);
@@ -92,6 +188,8 @@ static inline void add_shard(struct sample *s, uint64_t data_start,
         struct tm_plan_tensor *tensor = &s->tensors[shard->first + i];
 
         make(tensor);
+        if (tensor->operation == TM_MERGE)
+            give_method(s, tensor, &s->terms[shard->first + i].terms);
         tensor->shard = (uint32_t)number;
         tensor->offset = shard->size;
         shard->size += tensor->bytes;
@@ -198,10 +296,54 @@ static inline bool is_ample(const struct sample *s,
 }
 
 /* Elements of a chunk; 1 where there are none. */
-static inline uint64_t step_of(const struct sample *s, size_t tensor)
+static inline uint64_t chunk_of(const struct sample *s, size_t tensor)
 {
     return tm_plan_is_chunked(&s->plan) ? tm_plan_chunk(&s->tensors[tensor])
                                         : 1;
+}
+
+/* Elements whose sums are made before they are added to others. */
+static inline uint64_t sum_block_of(const struct tm_plan_tensor *tensor)
+{
+    if (!tensor->by_row)
+        return 65536;
+    return tensor->row < 65536 ? 65536 - 65536 % tensor->row : tensor->row;
+}
+
+/* The smallest multiple of both; small numbers, so that none is too large. */
+static inline uint64_t multiple_of_both(uint64_t a, uint64_t b)
+{
+    uint64_t gcd = a, rest = b;
+
+    while (rest != 0) {
+        const uint64_t next = gcd % rest;
+
+        gcd = rest;
+        rest = next;
+    }
+    return a / gcd * b;
+}
+
+/* Elements between which the tensor may be cut: chunks, rows and blocks. */
+static inline uint64_t step_of(const struct sample *s, size_t number)
+{
+    const struct tm_plan_tensor *tensor = &s->tensors[number];
+    uint64_t step = chunk_of(s, number);
+
+    if (tensor->operation != TM_MERGE || tensor->elements == 0)
+        return step;
+    if (tensor->by_row)
+        step = multiple_of_both(step, tensor->row);
+    if (tensor->phases > 0)
+        step = multiple_of_both(step, sum_block_of(tensor));
+    assert_int_equal(tm_plan_step(&s->plan, tensor), step);
+    return step;
+}
+
+/* Whether the tensor is measured for itself, not only with the model. */
+static inline bool is_measured(const struct sample *s, size_t number)
+{
+    return s->tensors[number].phases > (s->plan.measures_model ? 1 : 0);
 }
 
 static inline uint64_t output_size(const struct tm_plan_tensor *tensor)
@@ -219,11 +361,23 @@ static inline unsigned char *allocate(uint64_t size)
 
 /* --- what a unit promises ------------------------------------------------*/
 
-/* Cutting, so far. */
-struct progress {
+/* A walk from the first shard's beginning to the last one's end. */
+struct pass {
     size_t shard;
     uint64_t position;
     uint64_t owned[MAX_TENSORS]; /* elements that had their unit */
+};
+
+/* Cutting, so far. */
+struct progress {
+    struct pass output;
+    struct pass model; /* the sweep of the whole model */
+    uint64_t model_units;
+    bool model_is_over;
+    /* The sweep of one tensor, or its output: */
+    unsigned phase; /* that the next unit of it is of */
+    uint64_t number;
+    uint64_t position;
     uint64_t input_bytes;
 };
 
@@ -232,7 +386,7 @@ static inline bool is_header(const struct sample *s, const struct tm_unit *unit)
     return unit->begin < s->shards[unit->shard].data_start;
 }
 
-/* More than the span is only taken where a single chunk is more. */
+/* More than the span is only taken where a single step is more. */
 static inline void check_length(const struct sample *s,
                                 const struct tm_unit *unit, uint64_t span)
 {
@@ -242,22 +396,40 @@ static inline void check_length(const struct sample *s,
         return;
     assert_false(is_header(s, unit));
     assert_int_equal(unit->num_tiles, 1);
-    assert_true(tm_plan_is_chunked(&s->plan));
+    assert_true(step_of(s, tile->tensor) > 1);
     assert_true(tile->count <= step_of(s, tile->tensor));
+}
+
+/* Where a pass begins in a shard. */
+static inline uint64_t first_byte(const struct sample *s,
+                                  const struct tm_unit *unit)
+{
+    return unit->aim == TM_AIM_MODEL ? s->shards[unit->shard].data_start : 0;
+}
+
+/* The unit is the pass's next, which goes on behind it. */
+static inline void check_pass(const struct sample *s,
+                              const struct tm_unit *unit, struct pass *pass)
+{
+    if (pass->position == 0)
+        pass->position = first_byte(s, unit);
+    while (pass->shard < unit->shard) {
+        const struct tm_plan_shard *shard = &s->shards[pass->shard++];
+
+        assert_true(
+            pass->position == shard->size ||
+            (unit->aim == TM_AIM_MODEL && shard->size == shard->data_start));
+        pass->position = first_byte(s, unit);
+    }
+    assert_int_equal(unit->shard, pass->shard);
+    assert_int_equal(unit->begin, pass->position);
+    pass->position = unit->end;
 }
 
 static inline void check_span(const struct sample *s,
                               const struct tm_unit *unit,
-                              const struct tm_unit_limits *limits,
-                              struct progress *p)
+                              const struct tm_unit_limits *limits)
 {
-    while (p->shard < unit->shard) {
-        assert_int_equal(p->position, s->shards[p->shard].size);
-        p->shard++;
-        p->position = 0;
-    }
-    assert_int_equal(unit->shard, p->shard);
-    assert_int_equal(unit->begin, p->position);
     assert_int_equal(unit->output, unit->begin % TM_BLOCK);
     assert_true(unit->end > unit->begin);
     assert_true(unit->end <= s->shards[unit->shard].size);
@@ -265,7 +437,137 @@ static inline void check_span(const struct sample *s,
     assert_true(unit->num_reads <= limits->reads);
     assert_true(unit->slot_bytes <= limits->slot_bytes);
     check_length(s, unit, limits->span);
+}
+
+/* --- units of groups, and of the whole model -----------------------------*/
+
+static inline bool is_of_model(const struct tm_unit *unit)
+{
+    return unit->aim == TM_AIM_MODEL;
+}
+
+/*
+ * A tensor that is measured for itself is in one unit, or in several that hold
+ * nothing else.
+ */
+static inline void check_group(const struct sample *s,
+                               const struct tm_unit *unit,
+                               const struct tm_unit_limits *limits)
+{
+    size_t group = TM_NO_GROUP;
+
+    for (size_t i = 0; i < unit->num_tiles && !is_header(s, unit); i++) {
+        const struct tm_tile *tile = &unit->tiles[i];
+        const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
+
+        if (is_of_model(unit) || !is_measured(s, tile->tensor))
+            continue;
+        if (tensor->bytes > limits->span) {
+            group = tile->tensor;
+            assert_int_equal(unit->num_tiles, 1);
+        } else {
+            assert_int_equal(tile->first, 0);
+            assert_int_equal(tile->count, tensor->elements);
+        }
+    }
+    assert_true(unit->group == group);
+}
+
+/* The whole model is measured before all else, and in one go. */
+static inline void check_model(const struct sample *s,
+                               const struct tm_unit *unit, struct progress *p)
+{
+    const bool sweeps = s->plan.measures_model && !s->plan.model_is_known;
+
+    assert_true(is_of_model(unit) == (sweeps && !p->model_is_over));
+    if (!is_of_model(unit))
+        return;
+    assert_false(is_header(s, unit));
+    assert_int_equal(unit->phase, 0);
+    assert_int_equal(unit->number, p->model_units);
+    p->model_units++;
+    p->model_is_over = unit->is_last;
+}
+
+/* The model's sweep has had all elements. */
+static inline void check_model_end(const struct sample *s,
+                                   const struct tm_unit *unit,
+                                   const struct progress *p)
+{
+    if (!is_of_model(unit) || !unit->is_last)
+        return;
+    for (size_t t = 0; t < s->plan.num_tensors; t++)
+        assert_int_equal(p->model.owned[t], tm_plan_count(&s->tensors[t]));
+}
+
+/* The phase that a unit of a group is of. */
+static inline void check_phase(const struct sample *s,
+                               const struct tm_unit *unit,
+                               const struct progress *p)
+{
+    const struct tm_plan_tensor *tensor = &s->tensors[unit->group];
+    const unsigned first = s->plan.measures_model ? 1 : 0;
+    const unsigned now = p->phase > first ? p->phase : first;
+
+    assert_int_equal(unit->phase, now);
+    assert_true((unit->aim == TM_AIM_SWEEP) ==
+                (tensor->is_swept && now < tensor->phases));
+}
+
+/*
+ * The units of a group follow each other from its first element to its last,
+ * once for each phase that it is swept in and once more.
+ */
+static inline void check_sweep(const struct sample *s,
+                               const struct tm_unit *unit, struct progress *p)
+{
+    const struct tm_plan_tensor *tensor;
+
+    if (is_of_model(unit))
+        return;
+    if (unit->group == TM_NO_GROUP) {
+        assert_int_equal(unit->aim, TM_AIM_OUTPUT);
+        assert_false(unit->is_last);
+        assert_int_equal(p->number, 0);
+        return;
+    }
+    tensor = &s->tensors[unit->group];
+    check_phase(s, unit, p);
+    assert_int_equal(unit->number, p->number);
+    assert_int_equal(unit->begin, p->number > 0 ? p->position : tensor->offset);
+    assert_true(unit->is_last == (unit->end == tensor->offset + tensor->bytes));
     p->position = unit->end;
+    p->number = unit->is_last ? 0 : p->number + 1;
+    if (!unit->is_last)
+        return;
+    p->phase = unit->aim == TM_AIM_SWEEP ? unit->phase + 1 : 0;
+}
+
+/* Blocks of sums: all that are added up one by one, else those of a tile. */
+static inline void check_sums(const struct sample *s,
+                              const struct tm_unit *unit)
+{
+    const bool adds = is_of_model(unit) || unit->group != TM_NO_GROUP;
+    size_t all_blocks = 0, all = 0, most = 0;
+
+    for (size_t i = 0; i < unit->num_tiles && !is_header(s, unit); i++) {
+        const struct tm_tile *tile = &unit->tiles[i];
+        const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
+        size_t blocks, sums;
+
+        if (tensor->phases == 0)
+            continue;
+        assert_int_equal(tile->first % sum_block_of(tensor), 0);
+        blocks =
+            (tile->count + sum_block_of(tensor) - 1) / sum_block_of(tensor);
+        sums = blocks * (size_t)tensor->terms->values[SUMS];
+        all_blocks += blocks;
+        all += sums;
+        if (most < sums)
+            most = sums;
+    }
+    assert_int_equal(unit->num_blocks, all_blocks);
+    assert_int_equal(unit->num_sums, adds ? all : most);
 }
 
 /* The header's tile is alone in its unit, and needs no reads. */
@@ -286,7 +588,7 @@ static inline void check_header(const struct sample *s,
 
 /* The tiles cover the span in order; each element is in one unit only. */
 static inline void check_tiles(const struct sample *s,
-                               const struct tm_unit *unit, struct progress *p)
+                               const struct tm_unit *unit, uint64_t *owned)
 {
     uint64_t covered = unit->begin;
 
@@ -298,24 +600,27 @@ static inline void check_tiles(const struct sample *s,
         assert_true(tile->tensor < s->plan.num_tensors);
         assert_true(tile->count > 0);
         assert_int_equal(tensor->shard, unit->shard);
-        assert_int_equal(tile->first, p->owned[tile->tensor]);
+        assert_int_equal(tile->first,
+                         unit->aim == TM_AIM_SWEEP && unit->number == 0
+                             ? 0
+                             : owned[tile->tensor]);
         assert_int_equal(tensor->offset + tile->first * size, covered);
-        p->owned[tile->tensor] = tile->first + tile->count;
+        owned[tile->tensor] = tile->first + tile->count;
         covered += tile->count * size;
-        assert_true(p->owned[tile->tensor] <= tm_plan_count(tensor));
+        assert_true(owned[tile->tensor] <= tm_plan_count(tensor));
+        if (unit->aim == TM_AIM_SWEEP && unit->is_last)
+            owned[tile->tensor] = 0; /* once more from its beginning */
     }
     assert_int_equal(covered, unit->end);
 }
 
 /*
- * Chunks are whole. Without them a tensor is cut at the last element that ends
+ * Steps are whole. Without them a tensor is cut at the last element that ends
  * with or before a block, if that is not less than one element.
  */
 static inline void check_cuts(const struct sample *s,
                               const struct tm_unit *unit)
 {
-    const bool is_chunked = tm_plan_is_chunked(&s->plan);
-
     for (size_t i = 0; i < unit->num_tiles; i++) {
         const struct tm_tile *tile = &unit->tiles[i];
         const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
@@ -327,7 +632,7 @@ static inline void check_cuts(const struct sample *s,
             continue;
         assert_int_equal(end % step, 0);
         assert_int_equal(i + 1, unit->num_tiles);
-        assert_true(is_chunked || tile->count == 1 ||
+        assert_true(step > 1 || tile->count == 1 ||
                     unit->end + output_size(tensor) > block_end(unit->end));
     }
 }
@@ -351,6 +656,33 @@ static inline void check_targets(const struct sample *s,
             are_together(s, unit->tiles[0].tensor, unit->tiles[i].tensor));
 }
 
+/* Elements of a tensor that go into a unit together. */
+static inline uint64_t together(const struct sample *s,
+                                const struct tm_unit *unit, size_t number,
+                                uint64_t span)
+{
+    const struct tm_plan_tensor *tensor = &s->tensors[number];
+
+    if (!is_of_model(unit) && is_measured(s, number) && tensor->bytes <= span)
+        return tensor->elements;
+    return step_of(s, number);
+}
+
+/* Whether a unit has to end before this tensor, if that is not its own. */
+static inline bool begins_anew(const struct sample *s,
+                               const struct tm_unit *unit, size_t next,
+                               uint64_t span)
+{
+    if (next == s->shards[unit->shard].first + s->shards[unit->shard].count ||
+        !are_together(s, unit->tiles[0].tensor, next))
+        return true;
+    if (next == unit->group)
+        return false;
+    return unit->group != TM_NO_GROUP ||
+           (!is_of_model(unit) && is_measured(s, next) &&
+            s->tensors[next].bytes > span);
+}
+
 /* Where only the span limits a unit, one more step would not have fitted. */
 static inline void check_is_full(const struct sample *s,
                                  const struct tm_unit *unit,
@@ -368,13 +700,13 @@ static inline void check_is_full(const struct sample *s,
     while (next < shard->first + shard->count &&
            s->tensors[next].offset + s->tensors[next].bytes <= unit->end)
         next++;
-    if (next == shard->first + shard->count ||
-        !are_together(s, unit->tiles[0].tensor, next))
+    if (begins_anew(s, unit, next, limits->span))
         return;
     left = s->tensors[next].offset + s->tensors[next].bytes - unit->end;
-    step = step_of(s, next) * output_size(&s->tensors[next]);
-    if (!tm_plan_is_chunked(&s->plan))
+    step = together(s, unit, next, limits->span);
+    if (step == 1)
         limit = tm_round_down(limit, TM_BLOCK);
+    step *= output_size(&s->tensors[next]);
     assert_true(unit->end + (left < step ? left : step) > limit);
 }
 
@@ -422,7 +754,7 @@ static inline struct worst worst_of(const struct sample *s,
     for (size_t i = 0; i < unit->num_tiles; i++) {
         const struct tm_tile *tile = &unit->tiles[i];
         const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
-        const uint64_t step = step_of(s, tile->tensor);
+        const uint64_t step = chunk_of(s, tile->tensor);
 
         if (s->targets[tile->tensor * s->plan.num_outputs + output].shard ==
             TM_NO_TARGET)
@@ -439,8 +771,37 @@ static inline struct worst worst_of(const struct sample *s,
 }
 
 /*
- * The slot holds the output, the reads and the areas, one behind the other,
- * and no more. In an area, a block comes before what is encoded.
+ * Coded sources that a method wants as a whole have their places behind
+ * `end`, one after the other. Returns the end of the last.
+ */
+static inline uint64_t check_decoded(const struct sample *s,
+                                     const struct tm_unit *unit, uint64_t end)
+{
+    const size_t width = s->plan.width;
+
+    for (size_t i = 0; i < unit->num_tiles * width; i++) {
+        const struct tm_tile *tile = &unit->tiles[i / width];
+        const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
+        const struct tm_source *source =
+            &tm_plan_sources(&s->plan, tile->tensor)[i % width];
+
+        if (s->plan.num_coded == 0)
+            continue;
+        if (source->file == TM_NO_FILE || !source->is_coded ||
+            tensor->operation != TM_MERGE || !tensor->in_strips) {
+            assert_int_equal(unit->decoded[i], 0);
+            continue;
+        }
+        assert_int_equal(unit->decoded[i], end);
+        end = block_end(end + tile->count * source_size(tensor, source));
+    }
+    return end;
+}
+
+/*
+ * The slot holds the output, the reads, what is decoded of them, and the
+ * areas, one behind the other, and no more. In an area, a block comes before
+ * what is encoded.
  */
 static inline void check_slot(const struct sample *s,
                               const struct tm_unit *unit)
@@ -452,6 +813,8 @@ static inline void check_slot(const struct sample *s,
         check_read(s, unit, i, end);
         end += unit->reads[i].len;
     }
+    if (!is_header(s, unit))
+        end = check_decoded(s, unit, end);
     for (size_t i = 0; i < s->plan.num_outputs && !is_header(s, unit); i++) {
         const struct worst worst = worst_of(s, unit, i);
 
@@ -485,7 +848,7 @@ static inline struct stretch coded_stretch(const struct sample *s,
                                            const struct tm_tile *tile,
                                            const struct tm_source *source)
 {
-    const uint64_t step = step_of(s, tile->tensor);
+    const uint64_t step = chunk_of(s, tile->tensor);
     struct stretch stretch = {s->coded[source->offset].coded->offset, 0};
 
     for (uint64_t c = 0; c * step < tile->first + tile->count; c++)
@@ -498,6 +861,7 @@ static inline struct stretch coded_stretch(const struct sample *s,
 
 /* What a tile needs of one of its sources. */
 static inline struct stretch needed(const struct sample *s,
+                                    const struct tm_unit *unit,
                                     const struct tm_tile *tile, size_t column)
 {
     const struct tm_plan_tensor *tensor = &s->tensors[tile->tensor];
@@ -506,7 +870,8 @@ static inline struct stretch needed(const struct sample *s,
     const uint64_t size = source_size(tensor, source);
     uint64_t count = tile->count;
 
-    if (source->file == TM_NO_FILE)
+    if (source->file == TM_NO_FILE ||
+        (is_of_model(unit) && tensor->phases == 0))
         return (struct stretch){0, 0};
     if (source->is_coded)
         return coded_stretch(s, tile, source);
@@ -547,7 +912,7 @@ static inline void check_place(const struct sample *s,
 {
     const size_t column = number % s->plan.width;
     const struct tm_tile *tile = &unit->tiles[number / s->plan.width];
-    const struct stretch stretch = needed(s, tile, column);
+    const struct stretch stretch = needed(s, unit, tile, column);
     const struct tm_read *read;
     uint64_t skipped;
 
@@ -570,11 +935,12 @@ static inline void check_places(const struct sample *s,
 {
     const uint64_t first = output_bytes(s, unit) / TM_BLOCK;
     const uint64_t before = p->input_bytes;
-    const uint64_t blocks = s->plan.num_outputs > 0
-                                ? unit->areas[0] / TM_BLOCK
-                                : unit->slot_bytes / TM_BLOCK;
-    unsigned char *used = allocate(blocks);
+    uint64_t blocks = first;
+    unsigned char *used;
 
+    for (size_t i = 0; i < unit->num_reads; i++)
+        blocks += unit->reads[i].len / TM_BLOCK;
+    used = allocate(blocks);
     memset(used, 0, blocks);
     memset(used, 1, first);
     for (size_t i = 0; i < unit->num_tiles * s->plan.width; i++)
@@ -584,39 +950,85 @@ static inline void check_places(const struct sample *s,
     free(used);
 }
 
+/* Every chunk that is decoded has a place for its digest. */
+static inline void check_checks(const struct sample *s,
+                                const struct tm_unit *unit)
+{
+    size_t least = 0;
+
+    for (size_t i = 0; i < unit->num_tiles * s->plan.width; i++) {
+        const struct tm_tile *tile = &unit->tiles[i / s->plan.width];
+        const uint64_t step = chunk_of(s, tile->tensor);
+        const struct tm_source *source =
+            &tm_plan_sources(&s->plan, tile->tensor)[i % s->plan.width];
+
+        if (source->is_coded)
+            least += (tile->count + step - 1) / step;
+    }
+    assert_int_equal(unit->num_checks, least);
+}
+
 static inline void check_unit(const struct sample *s,
                               const struct tm_unit *unit,
                               const struct tm_unit_limits *limits,
                               struct progress *p)
 {
-    check_span(s, unit, limits, p);
+    struct pass *pass = is_of_model(unit) ? &p->model : &p->output;
+
+    check_span(s, unit, limits);
     check_slot(s, unit);
+    check_model(s, unit, p);
+    check_group(s, unit, limits);
+    check_sweep(s, unit, p);
+    check_sums(s, unit);
+    if (unit->aim != TM_AIM_SWEEP)
+        check_pass(s, unit, pass);
     if (is_ample(s, limits))
         check_is_full(s, unit, limits);
     if (is_header(s, unit)) {
         check_header(s, unit);
         return;
     }
-    check_tiles(s, unit, p);
+    check_tiles(s, unit, pass->owned);
+    check_model_end(s, unit, p);
+    check_checks(s, unit);
     check_cuts(s, unit);
     check_targets(s, unit);
     check_places(s, unit, p);
 }
 
-/* All shards are cut to their ends, and every byte was read once. */
-static inline void check_end(const struct sample *s, const struct progress *p)
+/* How often the tensor is read. */
+static inline uint64_t times_read(const struct sample *s, size_t number,
+                                  uint64_t span)
+{
+    const struct tm_plan_tensor *tensor = &s->tensors[number];
+    uint64_t times = 1;
+
+    if (s->plan.measures_model && !s->plan.model_is_known)
+        times += tensor->phases > 0;
+    if (tensor->is_swept && is_measured(s, number) && tensor->bytes > span)
+        times += tensor->phases - (s->plan.measures_model ? 1 : 0);
+    return times;
+}
+
+/* All shards are cut to their ends; bytes are read as often as they must. */
+static inline void check_end(const struct sample *s,
+                             const struct tm_unit_limits *limits,
+                             const struct progress *p)
 {
     uint64_t bytes = 0;
 
     for (size_t t = 0; t < s->plan.num_tensors; t++) {
-        assert_int_equal(p->owned[t], tm_plan_count(&s->tensors[t]));
+        assert_int_equal(p->output.owned[t], tm_plan_count(&s->tensors[t]));
         for (size_t i = 0; i < s->plan.width; i++)
-            bytes += tm_plan_source_bytes(&s->plan, t, i);
+            bytes += times_read(s, t, limits->span) *
+                     tm_plan_source_bytes(&s->plan, t, i);
     }
     assert_int_equal(p->input_bytes, bytes);
-    for (size_t i = p->shard + 1; i < s->plan.num_shards; i++)
+    assert_int_equal(p->number, 0);
+    for (size_t i = p->output.shard + 1; i < s->plan.num_shards; i++)
         assert_int_equal(s->shards[i].size, 0);
-    assert_int_equal(p->position, s->shards[p->shard].size);
+    assert_int_equal(p->output.position, s->shards[p->output.shard].size);
 }
 
 /* --- the walk ------------------------------------------------------------*/
@@ -628,6 +1040,8 @@ struct need {
     size_t tiles;
     size_t reads;
     size_t pieces;
+    size_t checks;
+    size_t sums;
 };
 
 struct walk {
@@ -663,6 +1077,10 @@ static inline void note_need(struct need *need, const struct tm_unit *unit)
         need->reads = unit->num_reads;
     if (need->pieces < unit->num_pieces)
         need->pieces = unit->num_pieces;
+    if (need->checks < unit->num_checks)
+        need->checks = unit->num_checks;
+    if (need->sums < unit->num_sums)
+        need->sums = unit->num_sums;
 }
 
 /* Cuts the next unit and checks it, or that there is none left. */
@@ -675,7 +1093,7 @@ static inline enum tm_cut next_unit(struct walk *walk,
         check_unit(walk->sample, &walk->unit, limits, &walk->progress);
         note_need(&walk->need, &walk->unit);
     } else if (cut == TM_CUT_END) {
-        check_end(walk->sample, &walk->progress);
+        check_end(walk->sample, limits, &walk->progress);
     }
     return cut;
 }

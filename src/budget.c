@@ -361,6 +361,23 @@ static uint64_t keep_tensors(struct tm_plan *plan, uint64_t most)
     return wanted < most ? wanted : most;
 }
 
+/*
+ * About the --memory with which every tensor would be kept: groups, which are
+ * more then, and rounding included.
+ */
+static uint64_t memory_to_keep(const struct tm_plan *plan, uint64_t each)
+{
+    const uint64_t step = (uint64_t)64 << 20;
+    uint64_t units = 0, bytes;
+
+    for (size_t t = 0; t < plan->num_tensors; t++)
+        if (plan->tensors[t].units > units)
+            units = plan->tensors[t].units;
+    bytes = plan->budget.fixed + (units + SLOTS_BESIDE) * each +
+            (GROUPS_MOST - plan->budget.groups) * tm_work_memory(plan);
+    return (bytes / step + 1) * step;
+}
+
 /* Writes down how many units of `need` the pool holds. */
 static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
                    const struct need *need)
@@ -380,6 +397,7 @@ static void settle(struct tm_plan *plan, uint64_t span, uint64_t pool,
         slots = need->units;
     if (budget->workers > slots)
         budget->workers = (unsigned)slots; /* the rest would have nothing */
+    budget->keeps_all = memory_to_keep(plan, each);
     budget->span = span;
     budget->slot = need->slot;
     budget->slots = (size_t)slots;

@@ -301,6 +301,9 @@ extern const struct tm_method *const tm_methods[];
 /* The method of that name; NULL if there is none. */
 const struct tm_method *tm_method_find(const char *name);
 
+/* The name that may have been meant by one that is none; NULL: who knows. */
+const char *tm_method_nearest(const char *name);
+
 /*
  * Names of parameters that published recipes have and some methods ignore
  * (int8_mask, or a weight under model_stock); ends with NULL.

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "src/nearest.h"
+
 const struct tm_method *const tm_methods[] = {
     &tm_method_task_arithmetic,
     &tm_method_linear,
@@ -37,6 +39,15 @@ const struct tm_method *tm_method_find(const char *name)
         if (strcmp(tm_methods[i]->name, name) == 0)
             return tm_methods[i];
     return NULL;
+}
+
+const char *tm_method_nearest(const char *name)
+{
+    struct tm_nearest nearest = {.word = name};
+
+    for (size_t i = 0; tm_methods[i] != NULL; i++)
+        tm_nearest_try(&nearest, tm_methods[i]->name);
+    return nearest.name;
 }
 
 unsigned tm_methods_one_phase(const struct tm_terms *terms)

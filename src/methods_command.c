@@ -321,6 +321,17 @@ static enum tm_status print_json(const struct tm_method *only)
 
 /* --- the command ---------------------------------------------------------*/
 
+static enum tm_status no_such(const char *name)
+{
+    const char *nearest = tm_method_nearest(name);
+
+    if (nearest != NULL)
+        return tm_error(TM_USAGE, "%s: no such method (did you mean '%s'?)",
+                        name, nearest);
+    return tm_error(TM_USAGE,
+                    "%s: no such method (taumerge methods lists them)", name);
+}
+
 static enum tm_status print_methods(const struct tm_options *options)
 {
     const char *name = options->num_paths > 0 ? options->paths[0] : NULL;
@@ -330,8 +341,7 @@ static enum tm_status print_methods(const struct tm_options *options)
         return tm_error(TM_USAGE, "'%s': one method at a time",
                         options->paths[1]);
     if (name != NULL && only == NULL)
-        return tm_error(
-            TM_USAGE, "%s: no such method (taumerge methods lists them)", name);
+        return no_such(name);
     if (options->settings.json)
         return print_json(only);
     return only != NULL ? print_one(only) : print_list();

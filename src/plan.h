@@ -195,13 +195,14 @@ struct tm_budget {
     size_t slots;       /* units in flight, at most */
     size_t tiles;       /* of one unit, at most */
     size_t requests;    /* of one unit, at most */
+    uint64_t keeps_all; /* about what --memory would sweep no tensor */
     size_t groups;      /* tensors of several units that are worked on */
     uint64_t strip;     /* elements that a method works on at once, at most */
     struct tm_work_sizes work; /* of any tensor, at most */
     size_t terms;              /* of any tensor, at most */
     size_t unit_sums;          /* that measuring one unit gives, at most */
-    size_t pieces;      /* chunks that are encoded of one unit, at most */
-    size_t checks;      /* and decoded */
+    size_t pieces; /* chunks that are encoded of one unit, at most */
+    size_t checks; /* and decoded */
     unsigned workers;
     uint64_t units; /* in all */
 };

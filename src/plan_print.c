@@ -205,6 +205,10 @@ static void print_again(const struct tm_plan *plan)
         printf("         %zu tensor%s not fit in --memory (%s measures them "
                "first)\n",
                swept, swept == 1 ? " does" : "s do", method);
+    if (swept > 0)
+        printf("         with about --memory %lluM %s would be read once\n",
+               (unsigned long long)(plan->budget.keeps_all >> 20),
+               swept == 1 ? "it" : "they");
 }
 
 static void print_totals(const struct tm_plan_view *view)

@@ -18,29 +18,28 @@ struct top {
 static void read_method(struct tm_reader *reader,
                         const struct tm_yaml_node *node, struct tm_place place)
 {
-    struct tm_nearest nearest = {0};
+    const char *name, *nearest;
 
     if (node == NULL) {
         tm_reader_error(reader, place, "there is no 'merge_method'");
         return;
     }
-    nearest.word = tm_reader_text(reader, node, "'merge_method'");
-    if (nearest.word == NULL)
+    name = tm_reader_text(reader, node, "'merge_method'");
+    if (name == NULL)
         return;
-    reader->recipe->method = tm_method_find(nearest.word);
+    reader->recipe->method = tm_method_find(name);
     if (reader->recipe->method != NULL)
         return;
-    for (size_t i = 0; tm_methods[i] != NULL; i++)
-        tm_nearest_try(&nearest, tm_methods[i]->name);
-    if (nearest.name != NULL)
+    nearest = tm_method_nearest(name);
+    if (nearest != NULL)
         tm_reader_error(reader, node->place,
-                        "unknown merge method '%s' (did you mean '%s'?)",
-                        nearest.word, nearest.name);
+                        "unknown merge method '%s' (did you mean '%s'?)", name,
+                        nearest);
     else
         tm_reader_error(reader, node->place,
                         "unknown merge method '%s' ('taumerge methods' lists "
                         "them)",
-                        nearest.word);
+                        name);
 }
 
 static void read_base(struct tm_reader *reader, const struct tm_yaml_node *node)

@@ -35,15 +35,12 @@ static void measure_sums(const struct tm_work *work,
 void tm_trim_model_measure(const struct tm_work *work,
                            const struct tm_strip *strip)
 {
-    for (uint32_t i = 0; i < work->terms->count; i++) {
-        if (!tm_blend_thins(&work->terms->terms[i]))
-            continue;
-        if (work->phase == 0)
+    for (uint32_t i = 0; i < work->terms->count; i++)
+        if (work->phase == 0) /* also where all of it is kept */
             tm_select_high(strip->isa, strip->x[i], strip->n,
                            strip->counts + i * TM_HIGH_BINS);
-        else
+        else if (tm_blend_thins(&work->terms->terms[i]))
             measure_sums(work, strip, i);
-    }
 }
 
 /* All elements from the lower edge of a bin on, at least one. */

@@ -65,11 +65,13 @@ check_PROGRAMS += $(unit_tests)
 EXTRA_DIST += tests/bad tests/data tests/requirements.txt \
 	tests/checkpoints.py tests/conftest.py tests/program.py \
 	tests/golden tests/golden_check.py tests/llama.py \
-	tests/reference.py tests/test_bad.py tests/test_cli.py \
+	tests/reference.py tests/test_bad.py tests/test_bad_recipes.py \
+	tests/test_cli.py tests/test_odd_models.py \
 	tests/test_examples.py tests/test_faults.py tests/test_fuzz.py \
 	tests/test_golden.py tests/test_layout.py \
 	tests/test_merge.py tests/test_methods.py tests/test_methods_doc.py \
-	tests/test_recipe_cli.py tests/test_series.py tests/test_slices.py \
+	tests/test_recipe_cli.py tests/test_recipe_faults.py \
+	tests/test_series.py tests/test_slices.py \
 	tests/test_reference.py tests/test_same_bytes.py \
 	tests/test_source.py tests/test_straddle.py tests/test_torture.py tests/test_unit.py \
 	tests/test_vector.py tests/test_vector_base.py \

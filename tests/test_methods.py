@@ -88,7 +88,9 @@ def test_one_method(methods):
 @pytest.mark.parametrize(
     "args, mentions",
     [
-        (["tie"], ["tie"]),
+        (["tie"], ["tie", "did you mean 'ties'?"]),
+        (["SLERP"], ["did you mean 'slerp'?"]),
+        (["frobnicate"], ["taumerge methods lists them"]),
         (["ties", "sce"], ["sce"]),
         (["--frobnicate"], ["--frobnicate"]),
     ],

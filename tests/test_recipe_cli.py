@@ -262,6 +262,27 @@ def test_a_plan_of_options_printed_as_a_recipe(place, tmp_path):
     assert weights(tmp_path / "out") == weights(tmp_path / "wanted")
 
 
+def test_the_report_says_what_is_unchanged(place, tmp_path):
+    """Where there is a base to compare with."""
+    made = recipe(
+        tmp_path / "r.yaml", merge_method="task_arithmetic", base_model="base",
+        models=models("one", weight=[[{"filter": "mlp", "value": 1},
+                                      {"value": 1e-30}]]),
+    )  # fmt: skip
+    result = place.merge(made, tmp_path / "out")
+    count, changed = len(llama.shapes(LAYERS)), 3 * LAYERS
+    assert (
+        f"{count} tensors: {count} merged by task_arithmetic "
+        f"({count - changed} of them unchanged), 0 copied" in result.err
+    )
+    made = recipe(
+        tmp_path / "l.yaml", merge_method="linear",
+        models=models("one", "two", weight=[1, 1]),
+    )  # fmt: skip
+    result = place.merge(made, tmp_path / "mean")
+    assert f"{count} tensors: {count} merged by linear, 0 copied" in result.err
+
+
 # What is wrong with it
 
 

@@ -630,6 +630,8 @@ def test_the_tokenizer_of_another_model(place, here, tmp_path):
     assert (out / "tokenizer.json").read_text() == other
     assert (out / "special_tokens_map.json").read_text() == "{}"
     assert not (out / "merges.txt").exists()
+    manifest = (out / "taumerge.json").read_text()
+    assert "another tokenizer: the output has that of one" in manifest
     assert (out / "base.txt").exists() and not (out / "one.txt").exists()
     assert run("verify", out).status == 0
     here.merge(tmp_path / "plain", **said)

@@ -2,29 +2,21 @@
 noinst_LIBRARIES += libtaumerge.a
 libtaumerge_a_SOURCES = \
 	src/apply.c \
-	src/arc.c src/arc.h \
 	src/argument.c src/argument.h \
-	src/band.c src/band.h \
 	src/bind_base.c src/bind_base.h \
-	src/blend.c src/blend.h \
 	src/budget.c src/budget.h \
 	src/check.c src/check.h \
 	src/codings.c src/codings.h \
-	src/columns.c src/columns.h \
 	src/commands.c src/commands.h \
 	src/compute.c \
 	src/config_file.c src/config_file.h \
 	src/cpus.c src/cpus.h \
 	src/diff.c \
 	src/digests.c src/digests.h \
-	src/dither.c src/dither.h \
 	src/encode.c \
-	src/evaluate.c src/evaluate.h \
 	src/given.c src/given.h \
-	src/gram.c src/gram.h \
 	src/group.c src/group.h \
 	src/hash.c \
-	src/hub.c src/hub.h \
 	src/inputs.c src/inputs.h \
 	src/inspect.c \
 	src/inspect_vector.c src/inspect_vector.h \
@@ -35,34 +27,10 @@ libtaumerge_a_SOURCES = \
 	src/manifest.c src/manifest.h \
 	src/merge.c \
 	src/method.h \
-	src/method_arcee_fusion.c \
-	src/method_breadcrumbs.c \
-	src/method_consensus.c \
-	src/method_dare.c \
-	src/method_della.c \
-	src/method_emr.c \
-	src/method_karcher.c \
-	src/method_linear.c \
-	src/method_lines.c \
-	src/method_metagpt.c \
-	src/method_model_stock.c \
-	src/method_multislerp.c \
-	src/method_nearswap.c \
-	src/method_nuslerp.c \
-	src/method_ram.c \
-	src/method_sce.c \
-	src/method_slerp.c \
-	src/method_task_arithmetic.c \
-	src/method_ties.c \
-	src/methods.c src/methods.h \
 	src/methods_command.c \
-	src/names.c src/names.h \
 	src/nearest.c src/nearest.h \
 	src/options.c src/options.h \
-	src/parameter.c src/parameter.h \
 	src/pipeline.h \
-	src/pivot.c src/pivot.h \
-	src/place.c src/place.h \
 	src/plan.c src/plan.h \
 	src/plan_apply.c \
 	src/plan_beside.c \
@@ -81,17 +49,6 @@ libtaumerge_a_SOURCES = \
 	src/products.c src/products.h \
 	src/progress.c src/progress.h \
 	src/recipe.h \
-	src/recipe_chat.c \
-	src/recipe_check.c \
-	src/recipe_file.c src/recipe_file.h \
-	src/recipe_models.c \
-	src/recipe_print.c \
-	src/recipe_reader.c src/recipe_reader.h \
-	src/recipe_set.c \
-	src/recipe_slices.c \
-	src/recipe_tell.c src/recipe_tell.h \
-	src/recipe_top.c \
-	src/recipe_values.c \
 	src/record.c src/record.h \
 	src/recorded.c src/recorded.h \
 	src/report.c src/report.h \
@@ -101,26 +58,69 @@ libtaumerge_a_SOURCES = \
 	src/side_files.c \
 	src/signals.c src/signals.h \
 	src/sources.c \
-	src/sphere.c src/sphere.h \
 	src/staging.c src/staging.h \
 	src/strips.c src/strips.h \
 	src/table.c src/table.h \
 	src/task.c src/task.h \
-	src/thin.c src/thin.h \
-	src/trim.c src/trim.h \
-	src/trim_model.c src/trim_model.h \
 	src/unit.c src/unit.h \
 	src/unlisted.c src/unlisted.h \
-	src/varied.c src/varied.h \
 	src/verify.c \
 	src/verify_base.c src/verify_base.h \
 	src/verify_vector.c src/verify_vector.h \
 	src/vocabulary.c src/vocabulary.h \
 	src/work.c src/work.h \
 	src/workers.c \
-	src/yaml.c src/yaml.h \
-	src/yaml_builder.c src/yaml_builder.h \
-	src/yaml_scalar.c \
+	src/methods/arc.c src/methods/arc.h \
+	src/methods/arcee_fusion.c \
+	src/methods/band.c src/methods/band.h \
+	src/methods/blend.c src/methods/blend.h \
+	src/methods/breadcrumbs.c \
+	src/methods/columns.c src/methods/columns.h \
+	src/methods/consensus.c \
+	src/methods/dare.c \
+	src/methods/della.c \
+	src/methods/dither.c src/methods/dither.h \
+	src/methods/emr.c \
+	src/methods/gram.c src/methods/gram.h \
+	src/methods/karcher.c \
+	src/methods/linear.c \
+	src/methods/lines.c \
+	src/methods/metagpt.c \
+	src/methods/methods.c src/methods/methods.h \
+	src/methods/model_stock.c \
+	src/methods/multislerp.c \
+	src/methods/nearswap.c \
+	src/methods/nuslerp.c \
+	src/methods/pivot.c src/methods/pivot.h \
+	src/methods/ram.c \
+	src/methods/sce.c \
+	src/methods/slerp.c \
+	src/methods/sphere.c src/methods/sphere.h \
+	src/methods/task_arithmetic.c \
+	src/methods/thin.c src/methods/thin.h \
+	src/methods/ties.c \
+	src/methods/trim.c src/methods/trim.h \
+	src/methods/trim_model.c src/methods/trim_model.h \
+	src/methods/varied.c src/methods/varied.h \
+	src/recipe/evaluate.c src/recipe/evaluate.h \
+	src/recipe/hub.c src/recipe/hub.h \
+	src/recipe/names.c src/recipe/names.h \
+	src/recipe/parameter.c src/recipe/parameter.h \
+	src/recipe/place.c src/recipe/place.h \
+	src/recipe/recipe_chat.c \
+	src/recipe/recipe_check.c \
+	src/recipe/recipe_file.c src/recipe/recipe_file.h \
+	src/recipe/recipe_models.c \
+	src/recipe/recipe_print.c \
+	src/recipe/recipe_reader.c src/recipe/recipe_reader.h \
+	src/recipe/recipe_set.c \
+	src/recipe/recipe_slices.c \
+	src/recipe/recipe_tell.c src/recipe/recipe_tell.h \
+	src/recipe/recipe_top.c \
+	src/recipe/recipe_values.c \
+	src/recipe/yaml.c src/recipe/yaml.h \
+	src/recipe/yaml_builder.c src/recipe/yaml_builder.h \
+	src/recipe/yaml_scalar.c \
 	$(NULL)
 
 bin_PROGRAMS += taumerge

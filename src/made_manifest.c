@@ -15,8 +15,8 @@
 #include "io/path.h"
 #include "io/text.h"
 #include "src/manifest.h"
-#include "src/parameter.h"
 #include "src/products.h"
+#include "src/recipe/parameter.h"
 
 /* Mantissa bits of the histogram that is kept while encoding. */
 #define MANTISSA_BITS 7

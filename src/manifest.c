@@ -12,7 +12,7 @@
 
 #include "io/json.h"
 #include "io/outfile.h"
-#include "src/recipe_tell.h"
+#include "src/recipe/recipe_tell.h"
 
 struct writing {
     const struct tm_plan *plan;

@@ -10,11 +10,11 @@
 #include <sys/statvfs.h>
 
 #include "src/commands.h"
-#include "src/evaluate.h"
 #include "src/given.h"
 #include "src/made_manifest.h"
 #include "src/manifest.h"
 #include "src/probe.h"
+#include "src/recipe/evaluate.h"
 #include "src/report.h"
 #include "src/series.h"
 #include "src/task.h"

@@ -14,8 +14,8 @@
  * end asks for the output, in one of two ways: as coefficients of a weighted
  * sum (kernels/sum.h), or strip by strip by `apply`.
  *
- * A method is one file src/method_*.c: its parameters, what it measures, and
- * what follows from that; src/methods.c lists them all. The arithmetic on
+ * A method is one file in src/methods/: its parameters, what it measures, and
+ * what follows from that; methods.c there lists them all. The arithmetic on
  * arrays is in kernels/, in several instruction sets.
  */
 #ifndef TM_SRC_METHOD_H

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "src/commands.h"
-#include "src/parameter.h"
+#include "src/recipe/parameter.h"
 #include "src/table.h"
 
 /* Values of a float that stand for no limit (TM_ANY_NUMBER). */

@@ -10,7 +10,7 @@
 
 #include "io/arena.h"
 #include "src/recipe.h"
-#include "src/recipe_file.h"
+#include "src/recipe/recipe_file.h"
 
 /* Commands, as a bit each: an option names those that take it. */
 enum tm_command_bit {
@@ -34,9 +34,9 @@ struct tm_options {
     bool help;
     char **paths; /* arguments that belong to no option */
     size_t num_paths;
-    const char *document;          /* of several in a file; NULL: none given */
-    bool was_read;                 /* recipe, from a file */
-    const char *text;              /* of that file */
+    const char *document; /* of several in a file; NULL: none given */
+    bool was_read;        /* recipe, from a file */
+    const char *text;     /* of that file */
     size_t text_length;
     bool has_seed;                 /* recipe.seed was given */
     struct tm_override *overrides; /* --set, owned */
@@ -44,7 +44,7 @@ struct tm_options {
     struct tm_recipe_alias *aliases; /* of other documents (src/series.h) */
     bool *is_made;                   /* which of them this run has made */
     size_t num_aliases;
-    bool is_alias; /* document is one of them, made for another */
+    bool is_alias;             /* document is one of them, made for another */
     struct tm_vector *vectors; /* recipe.vectors, owned */
     double *weights;           /* of each of them, owned */
     struct tm_arena arena;

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "io/json.h"
-#include "src/parameter.h"
 #include "src/plan_print.h"
-#include "src/recipe_tell.h"
+#include "src/recipe/parameter.h"
+#include "src/recipe/recipe_tell.h"
 
 static void put_source(struct tm_json_writer *w,
                        const struct tm_plan_view *view, size_t number,

@@ -13,7 +13,7 @@
 
 #include "src/commands.h"
 #include "src/progress.h"
-#include "src/recipe_tell.h"
+#include "src/recipe/recipe_tell.h"
 
 /* --- what there is to tell -----------------------------------------------*/
 

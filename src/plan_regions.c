@@ -3,7 +3,7 @@
  * plan_regions: what the recipe's modules and slices come to for this base:
  * which tensors each takes, which stack of layers is sliced, and which models
  * are inputs of each slice. What can be told without the models was refused
- * when the recipe was read (src/recipe_file.h).
+ * when the recipe was read (src/recipe/recipe_file.h).
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -17,8 +17,8 @@
 #include "io/path.h"
 #include "io/text.h"
 #include "src/config_file.h"
-#include "src/place.h"
 #include "src/plan_list.h"
+#include "src/recipe/place.h"
 
 const char *tm_model_name(const struct tm_recipe *recipe, size_t column)
 {

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "src/commands.h"
-#include "src/parameter.h"
 #include "src/plan_print.h"
-#include "src/recipe_tell.h"
+#include "src/recipe/parameter.h"
+#include "src/recipe/recipe_tell.h"
 
 static const char *role(const struct tm_plan *plan,
                         const struct tm_plan_tensor *tensor, size_t column)

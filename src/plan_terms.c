@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/evaluate.h"
 #include "src/plan_list.h"
+#include "src/recipe/evaluate.h"
 
 #define NUM_RECENT     16
 #define MAX_COMPLAINTS 16

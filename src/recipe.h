@@ -3,8 +3,8 @@
  * recipe: what the user asked for, valid on its own terms; and settings: how
  * to go about it. Neither knows what is in any file of a model. A recipe is
  * filled in by the command line (src/options.h) or read from a file
- * (src/recipe_file.h); what its values are for a tensor is asked with
- * src/evaluate.h.
+ * (src/recipe/recipe_file.h); what its values are for a tensor is asked with
+ * src/recipe/evaluate.h.
  */
 #ifndef TM_SRC_RECIPE_H
 #define TM_SRC_RECIPE_H
@@ -34,7 +34,7 @@ struct tm_place {
 struct tm_entry {
     const char *filter; /* a part of the name; NULL: every tensor */
     const double *values;
-    size_t count; /* at least 1 */
+    size_t count;   /* at least 1 */
     bool *was_used; /* set when a tensor was found that it fits */
 };
 
@@ -95,9 +95,9 @@ struct tm_module {
 /* --- the recipe ----------------------------------------------------------*/
 
 struct tm_recipe {
-    const char *path;                /* of the file; NULL: command line */
-    const char *name;                /* of the document; may be NULL */
-    const char *text;                /* the document's text; may be NULL */
+    const char *path; /* of the file; NULL: command line */
+    const char *name; /* of the document; may be NULL */
+    const char *text; /* the document's text; may be NULL */
     const struct tm_method *method;
     /*
      * Column 0: the base where there is one (has_base), else the model that
@@ -113,17 +113,17 @@ struct tm_recipe {
     size_t num_modules;
     struct tm_level level;
 
-    bool keeps_dtypes;    /* every tensor keeps the base's type, not the type
-                             that its inputs have in common */
-    bool has_dtype;       /* else the above */
-    enum tm_dtype dtype;  /* of the output */
+    bool keeps_dtypes;     /* every tensor keeps the base's type, not the type
+                              that its inputs have in common */
+    bool has_dtype;        /* else the above */
+    enum tm_dtype dtype;   /* of the output */
     const char *tokenizer; /* path of the model whose tokenizer it gets; NULL:
                               the base's */
     const char *chat_template; /* Jinja text; NULL: nothing is said */
-    uint64_t shard_size;  /* 0: the base's layout */
-    uint64_t seed;        /* of random masks */
-    bool allow_missing;   /* a vector may lack tensors: they are unchanged */
-    bool allow_extra;     /* and have tensors that the base lacks */
+    uint64_t shard_size;       /* 0: the base's layout */
+    uint64_t seed;             /* of random masks */
+    bool allow_missing;    /* a vector may lack tensors: they are unchanged */
+    bool allow_extra;      /* and have tensors that the base lacks */
     struct tm_arena arena; /* of what was read from a file */
 };
 
@@ -146,11 +146,11 @@ struct tm_settings {
     bool as_vector;      /* merge: store the result against the base */
     bool force;
     bool json;
-    bool lax;                /* unknown keys are warnings */
-    bool print_recipe;       /* plan: print the recipe and no more */
+    bool lax;                 /* unknown keys are warnings */
+    bool print_recipe;        /* plan: print the recipe and no more */
     const char *only_tensors; /* plan: print what is done with these */
-    bool digest;       /* inspect: compute digests */
-    const char *fault; /* io/fault.h; NULL: none */
+    bool digest;              /* inspect: compute digests */
+    const char *fault;        /* io/fault.h; NULL: none */
 };
 
 #endif

@@ -21,7 +21,7 @@ ALLOWED = {
 
 def sources(*floors):
     for floor in floors:
-        yield from sorted((program.TOP / floor).glob("*.[ch]"))
+        yield from sorted((program.TOP / floor).rglob("*.[ch]"))
 
 
 def test_no_line_is_wider_than_80_columns():
@@ -45,6 +45,17 @@ def test_a_floor_knows_only_those_below_it():
                 if other not in ALLOWED[floor]
             ]
     assert crossings == []
+
+
+def test_methods_know_nothing_of_the_engine():
+    known = ("kernels/", "src/methods/", "src/method.h", "src/nearest.h")
+    strange = [
+        f"{path}: {name}"
+        for path in sources("src/methods")
+        for name in re.findall(r'#include "([^"]+)"', path.read_text())
+        if not name.startswith((*known, "config.h"))
+    ]
+    assert strange == []
 
 
 @pytest.mark.parametrize("name", ["taumerge", "io", "kernels"])

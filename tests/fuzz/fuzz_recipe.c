@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/evaluate.h"
-#include "src/recipe_file.h"
+#include "src/recipe/evaluate.h"
+#include "src/recipe/recipe_file.h"
 
 static void check_value(const struct tm_parameter *parameter, double value)
 {

@@ -10,7 +10,7 @@
 #include <float.h>
 
 #include "kernels/mask.h"
-#include "src/dither.h"
+#include "src/methods/dither.h"
 #include "tests/unit/method_driver.h"
 #include "tests/unit/method_reference.h"
 

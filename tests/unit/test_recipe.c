@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "src/evaluate.h"
-#include "src/recipe_file.h"
+#include "src/recipe/evaluate.h"
+#include "src/recipe/recipe_file.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -159,12 +159,14 @@ static struct tm_part whole_tile(const struct tm_plan *plan, struct tm_job *job,
     };
 }
 
-static struct tm_strips_task task_of(const struct tm_tools *tools,
+static struct tm_strips_task task_of(const struct tm_pipeline *p,
+                                     const struct tm_tools *tools,
                                      const struct tm_part *tile,
                                      const struct tm_work *work)
 {
     return (struct tm_strips_task){
         .work = work,
+        .plan = p->plan,
         .tensor = tile->tensor,
         .sources = tile->sources,
         .data = tools->data,
@@ -179,7 +181,7 @@ enum tm_status tm_tile_measure(struct tm_pipeline *pipeline,
                                double *sums)
 {
     const struct tm_part part = whole_tile(pipeline->plan, job, tile);
-    const struct tm_strips_task task = task_of(tools, &part, work);
+    const struct tm_strips_task task = task_of(pipeline, tools, &part, work);
     const enum tm_status status = tm_sources_get_tile(pipeline, tools, &part);
 
     return status == TM_OK ? tm_strips_measure(&tools->strips, &task, sums)
@@ -192,7 +194,7 @@ enum tm_status tm_tile_count_ties(struct tm_pipeline *pipeline,
                                   uint64_t *ties)
 {
     const struct tm_part part = whole_tile(pipeline->plan, job, tile);
-    const struct tm_strips_task task = task_of(tools, &part, work);
+    const struct tm_strips_task task = task_of(pipeline, tools, &part, work);
     const enum tm_status status = tm_sources_get_tile(pipeline, tools, &part);
 
     return status == TM_OK ? tm_strips_count(&tools->strips, &task, ties)
@@ -267,7 +269,7 @@ static enum tm_status make_tile(struct tm_pipeline *p, struct tm_tools *tools,
 {
     const struct tm_group *group = tile->job->group;
     const struct tm_work *work = group != NULL ? &group->work : &tools->work;
-    const struct tm_strips_task task = task_of(tools, tile, work);
+    const struct tm_strips_task task = task_of(p, tools, tile, work);
     struct tm_sum_stats stats = {0};
     uint64_t *ties =
         group != NULL && tile->job->is_counted ? tile->job->ties : tools->ties;

@@ -6,6 +6,7 @@
 
 #include "src/strips.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,54 +95,76 @@ static const void *element(const struct tm_strips_task *task, uint32_t column,
            (at - task->first) * (tm_dtype_bits(dtype) / 8);
 }
 
-static enum tm_status not_finite(const struct tm_strips_task *task)
+/* Whether the method sees differences from the base, not values. */
+static bool differs(const struct tm_strips_task *task)
 {
-    const struct tm_method *method = task->work->method;
-
-    return tm_error(TM_BAD_DATA,
-                    "tensor '%s': an input has a NaN or an infinity%s, which "
-                    "%s cannot merge",
-                    task->tensor->name,
-                    method->view == TM_DIFFERENCES &&
-                            task->work->terms->base != TM_NO_COLUMN
-                        ? " where it differs from the base"
-                        : "",
-                    method->name);
+    return task->work->method->view == TM_DIFFERENCES &&
+           task->work->terms->base != TM_NO_COLUMN;
 }
 
-/* Widens the strip's inputs, or takes them from the base. */
+/* Reports the first of n elements that is not finite, of the input `column`. */
+static enum tm_status not_finite(const struct tm_strips_task *task,
+                                 const struct tm_strip *strip, uint32_t column,
+                                 const float *x)
+{
+    const struct tm_input_file *file =
+        &task->plan->files[task->sources[column].file];
+    size_t i = 0;
+
+    while (i + 1 < strip->n && isfinite(x[i]))
+        i++;
+    return tm_error(
+        TM_BAD_DATA,
+        "%s: tensor '%s': element %llu is a NaN or an infinity%s, "
+        "which %s cannot merge",
+        file->path, task->tensor->name, (unsigned long long)(strip->first + i),
+        differs(task) ? " and not the base's" : "", task->work->method->name);
+}
+
+/* Widens the strip's part of an input. */
+static enum tm_status widen(const struct tm_strips *strips,
+                            const struct tm_strips_task *task,
+                            const struct tm_strip *strip, uint32_t column,
+                            float *x)
+{
+    const enum tm_dtype dtype = (enum tm_dtype)task->sources[column].dtype;
+
+    if (tm_strip_widen(strips->isa, dtype, element(task, column, strip->first),
+                       strip->n, x))
+        return TM_OK;
+    return not_finite(task, strip, column, x);
+}
+
+/* Takes the strip's part of an input from the base's. */
+static enum tm_status differ(const struct tm_strips *strips,
+                             const struct tm_strips_task *task,
+                             const struct tm_strip *strip, uint32_t column,
+                             float *x)
+{
+    const uint32_t base = task->work->terms->base;
+
+    if (tm_strip_differ(strips->isa, (enum tm_dtype)task->sources[base].dtype,
+                        element(task, base, strip->first),
+                        (enum tm_dtype)task->sources[column].dtype,
+                        element(task, column, strip->first), strip->n, x))
+        return TM_OK;
+    return not_finite(task, strip, column, x);
+}
+
+/* Brings the strip's inputs into the arrays. */
 static enum tm_status load(struct tm_strips *strips,
                            const struct tm_strips_task *task,
                            const struct tm_strip *strip)
 {
     const struct tm_terms *terms = task->work->terms;
-    const struct tm_method *method = task->work->method;
-    const bool differ =
-        method->view == TM_DIFFERENCES && terms->base != TM_NO_COLUMN;
-    const enum tm_dtype base_dtype =
-        terms->base != TM_NO_COLUMN
-            ? (enum tm_dtype)task->sources[terms->base].dtype
-            : TM_F32;
-    bool finite = true;
+    enum tm_status status = TM_OK;
 
-    for (uint32_t i = 0; i < terms->count; i++) {
-        const uint32_t column = terms->terms[i].column;
-        const enum tm_dtype dtype = (enum tm_dtype)task->sources[column].dtype;
-        const void *data = element(task, column, strip->first);
-
-        if (differ)
-            finite &= tm_strip_differ(strips->isa, base_dtype,
-                                      element(task, terms->base, strip->first),
-                                      dtype, data, strip->n, strips->x[i]);
-        else
-            finite &= tm_strip_widen(strips->isa, dtype, data, strip->n,
-                                     strips->x[i]);
-    }
-    if (method->wants_base)
-        finite &= tm_strip_widen(strips->isa, base_dtype,
-                                 element(task, terms->base, strip->first),
-                                 strip->n, strips->base);
-    return finite ? TM_OK : not_finite(task);
+    for (uint32_t i = 0; i < terms->count && status == TM_OK; i++)
+        status = (differs(task) ? differ : widen)(
+            strips, task, strip, terms->terms[i].column, strips->x[i]);
+    if (status == TM_OK && task->work->method->wants_base)
+        status = widen(strips, task, strip, terms->base, strips->base);
+    return status;
 }
 
 /* The strip of the task that begins at the element `first`. */

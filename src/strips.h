@@ -29,6 +29,7 @@ struct tm_strips {
 /* Elements of a tensor and where its inputs have them. */
 struct tm_strips_task {
     const struct tm_work *work;
+    const struct tm_plan *plan; /* for messages */
     const struct tm_plan_tensor *tensor;
     const struct tm_source *sources; /* for their types */
     const void *const *data;         /* of each column: element `first` on */

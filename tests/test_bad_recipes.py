@@ -13,6 +13,7 @@ from program import (
     DATA,
     NO_INPUT,
     SANITIZED,
+    SUITE,
     USAGE,
     assert_refused,
     errors,
@@ -23,6 +24,10 @@ from program import (
 
 LAYERS = 3
 NAMES = ["base", "one", "two", "three"]
+pytestmark = pytest.mark.skipif(
+    SUITE == "tsan", reason="one thread reads recipes"
+)
+
 SECONDS = scaled(10, 120)
 LIMITS = None if SANITIZED else {"AS": 2 << 30}
 

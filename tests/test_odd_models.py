@@ -4,6 +4,7 @@ values that are not finite, or without tensors at all."""
 
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import checkpoints
 import llama
 from golden_check import values
-from program import DATA, USAGE, assert_refused, errors, run
+from program import DATA, USAGE, assert_refused, errors, run, some
 
 SHAPES = {
     "none": [0], "no.rows": [0, 7], "no.columns": [7, 0], "scalar": [],
@@ -97,8 +98,7 @@ def test_there_are_methods():
     assert len(METHODS) > 20
 
 
-@pytest.mark.parametrize("types", TYPES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method, types", some(product(METHODS, TYPES)))
 def test_every_shape_and_type(families, tmp_path, method, types):
     """Results are finite, and of the inputs' size."""
     path, _, models = families[types]
@@ -112,8 +112,7 @@ def test_every_shape_and_type(families, tmp_path, method, types):
         assert np.abs(values(t)).max(initial=0) <= 4 * most, name
 
 
-@pytest.mark.parametrize("types", TYPES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method, types", some(product(METHODS, TYPES)))
 def test_models_that_are_all_the_base(families, tmp_path, method, types):
     """Merging nothing changes nothing, not a bit."""
     _, same, models = families[types]
@@ -135,7 +134,7 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("method, parameter, value", NOTHING)
+@pytest.mark.parametrize("method, parameter, value", some(NOTHING))
 def test_nothing_is_added(families, tmp_path, method, parameter, value):
     path, _, models = families["BF16"]
     got = made(method, path, tmp_path / "out", **{parameter: value})
@@ -153,7 +152,7 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method, parameter", NUMBERS)
+@pytest.mark.parametrize("method, parameter", some(NUMBERS))
 def test_parameters_at_the_ends_of_their_range(
     families, tmp_path, method, parameter
 ):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from itertools import product
 
 import pytest
 
@@ -20,6 +21,7 @@ from program import (
     run,
     scaled,
     smallest_memory,
+    some,
 )
 
 LAYERS = 3
@@ -581,8 +583,11 @@ WAYS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda w: "".join(w))
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method, way",
+    some(product(METHODS, WAYS)),
+    ids=lambda w: w if isinstance(w, str) else "".join(w),
+)
 def test_however_the_work_is_done(large, tmp_path, method, way):
     env, options = {}, []
     if isinstance(way, str):

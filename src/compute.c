@@ -214,7 +214,7 @@ static enum tm_status run_phases(struct tm_tools *tools,
     while (work->phase < task->tensor->phases && status == TM_OK) {
         tm_work_clear(work);
         status = tm_strips_measure(&tools->strips, task, tools->sums);
-        tm_strips_add_counts(&tools->strips, work, work->counts);
+        tm_strips_add_counts(&tools->strips, work);
         for (uint64_t b = 0; b < blocks && status == TM_OK; b++)
             for (size_t s = 0; s < num_sums; s++)
                 work->sums[s] += tools->sums[b * num_sums + s];

@@ -342,7 +342,7 @@ static enum tm_status measure(struct tm_pipeline *p, struct tm_job *job,
     if (status != TM_OK)
         return status;
     pthread_mutex_lock(&group->counts_lock);
-    tm_strips_add_counts(&tools->strips, &group->work, group->work.counts);
+    tm_strips_add_counts(&tools->strips, &group->work);
     pthread_mutex_unlock(&group->counts_lock);
     pthread_mutex_lock(&p->lock);
     job->next = group->adding.waiting;

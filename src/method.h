@@ -91,6 +91,8 @@ struct tm_recorded {
     double squares;       /* sum of t^2 */
 };
 
+#define TM_COUNTS_STEP ((size_t)64)
+
 /* Lanes of a sum: element i of a block goes to lane i % TM_LANES. */
 #define TM_LANES 8
 
@@ -121,6 +123,9 @@ struct tm_work {
     uint32_t pivot;
     double *sums;
     uint64_t *counts;
+    /* Of each TM_COUNTS_STEP counts, whether one is not zero. The engine's:
+     * histograms of small tensors are mostly empty. */
+    bool *touched;
     double *numbers;
     struct tm_select *selects;
 };

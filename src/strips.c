@@ -227,16 +227,36 @@ enum tm_status tm_strips_measure(struct tm_strips *strips,
     return TM_OK;
 }
 
-void tm_strips_add_counts(struct tm_strips *strips, const struct tm_work *work,
-                          uint64_t *counts)
+/*
+ * Adds n counts, a step at most, to others and clears them; false: all were
+ * zero.
+ */
+static bool move_counts(uint32_t *from, size_t n, uint64_t *to)
+{
+    static const uint32_t none[TM_COUNTS_STEP];
+
+    if (memcmp(from, none, n * sizeof(*from)) == 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        to[i] += from[i];
+    memset(from, 0, n * sizeof(*from));
+    return true;
+}
+
+void tm_strips_add_counts(struct tm_strips *strips, struct tm_work *work)
 {
     const size_t count =
         tm_method_sizes(work->method, work->terms, work->row, work->plane)
             .counts;
 
-    for (size_t i = 0; i < count; i++)
-        counts[i] += strips->counts[i];
-    memset(strips->counts, 0, count * sizeof(*strips->counts));
+    for (size_t i = 0; i < count; i += TM_COUNTS_STEP) {
+        const size_t left = count - i;
+
+        if (move_counts(strips->counts + i,
+                        left < TM_COUNTS_STEP ? left : TM_COUNTS_STEP,
+                        work->counts + i))
+            work->touched[i / TM_COUNTS_STEP] = true;
+    }
 }
 
 enum tm_status tm_strips_count(struct tm_strips *strips,

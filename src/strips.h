@@ -54,9 +54,8 @@ enum tm_status tm_strips_measure(struct tm_strips *strips,
                                  const struct tm_strips_task *task,
                                  double *sums);
 
-/* Adds strips->counts to `counts` and clears them. */
-void tm_strips_add_counts(struct tm_strips *strips, const struct tm_work *work,
-                          uint64_t *counts);
+/* Adds strips->counts to the work's and clears them. */
+void tm_strips_add_counts(struct tm_strips *strips, struct tm_work *work);
 
 /* Adds the task's ties to ties[select]. */
 enum tm_status tm_strips_count(struct tm_strips *strips,

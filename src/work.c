@@ -16,17 +16,21 @@ bool tm_work_init(struct tm_work *work, const struct tm_plan *plan)
     *work = (struct tm_work){
         .sums = calloc(most->sums + 1, sizeof(*work->sums)),
         .counts = calloc(most->counts + 1, sizeof(*work->counts)),
+        .touched =
+            calloc(most->counts / TM_COUNTS_STEP + 1, sizeof(*work->touched)),
         .numbers = calloc(most->numbers + 1, sizeof(*work->numbers)),
         .selects = calloc(most->selects + 1, sizeof(*work->selects)),
     };
     return work->sums != NULL && work->counts != NULL &&
-           work->numbers != NULL && work->selects != NULL;
+           work->touched != NULL && work->numbers != NULL &&
+           work->selects != NULL;
 }
 
 void tm_work_free(struct tm_work *work)
 {
     free(work->sums);
     free(work->counts);
+    free(work->touched);
     free(work->numbers);
     free(work->selects);
     *work = (struct tm_work){0};
@@ -37,7 +41,7 @@ uint64_t tm_work_memory(const struct tm_plan *plan)
     const struct tm_work_sizes *most = &plan->budget.work;
 
     return most->sums * sizeof(double) + most->counts * sizeof(uint64_t) +
-           most->numbers * sizeof(double) +
+           most->counts / TM_COUNTS_STEP + most->numbers * sizeof(double) +
            most->selects * sizeof(struct tm_select);
 }
 
@@ -74,7 +78,16 @@ void tm_work_clear(struct tm_work *work)
     const struct tm_work_sizes sizes = tm_work_sizes(work);
 
     memset(work->sums, 0, sizes.sums * sizeof(*work->sums));
-    memset(work->counts, 0, sizes.counts * sizeof(*work->counts));
+    for (size_t i = 0; i < sizes.counts; i += TM_COUNTS_STEP) {
+        const size_t left = sizes.counts - i;
+
+        if (!work->touched[i / TM_COUNTS_STEP])
+            continue;
+        memset(work->counts + i, 0,
+               (left < TM_COUNTS_STEP ? left : TM_COUNTS_STEP) *
+                   sizeof(*work->counts));
+        work->touched[i / TM_COUNTS_STEP] = false;
+    }
 }
 
 enum tm_status tm_work_conclude(struct tm_work *work)

@@ -110,7 +110,7 @@ struct tm_work {
                           of all tensors */
     uint64_t row;      /* elements of a row: of the last dimension; a tensor
                           of fewer than two dimensions is one row */
-    uint64_t plane;    /* elements for each index of the first dimension; all
+    uint64_t plane;    /* elements for each index of the first dimension; 1
                           of a tensor of fewer than two dimensions */
     unsigned phase;    /* 0 ...; method->phases: apply */
     /*

@@ -413,7 +413,7 @@ static uint64_t part_of_row(uint64_t row)
 /* Elements of a row, and of what one index of the first dimension has. */
 static void set_rows(struct tm_plan_tensor *tensor)
 {
-    uint64_t row = tensor->elements, plane = tensor->elements;
+    uint64_t row = tensor->elements, plane = 1;
 
     if (tensor->ndim >= 2 && tensor->elements > 0) {
         row = tensor->shape[tensor->ndim - 1];

@@ -77,22 +77,34 @@ def test_every_exported_name_has_the_prefix(name):
 KERNELS = ["sum", "drift", "planes", "rans", "strip", "select", "mask", "row"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
-def test_neon_kernels_give_the_same_bits(tmp_path, cpu, kernel):
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
+FLAGS += ["-Werror", f"-I{program.TOP}", "-DTM_NO_CMOCKA"]
+
+
+@pytest.fixture(scope="module")
+def aarch64(tmp_path_factory):
+    """A compiler that knows the flags, an emulator, and the kernels as objects
+    for the processor that both are for."""
     compiler = shutil.which("aarch64-linux-gnu-gcc")
     emulator = shutil.which("qemu-aarch64") or shutil.which(
         "qemu-aarch64-static"
     )
     if program.SANITIZED or compiler is None or emulator is None:
         pytest.skip("no cross-compiler or emulator for aarch64")
+    path = tmp_path_factory.mktemp("aarch64")
+    sources = sorted((program.TOP / "kernels").glob("*.c"))
+    subprocess.run([compiler, *FLAGS, "-c", *sources], cwd=path, check=True)
+    return [compiler, *FLAGS], emulator, sorted(path.glob("*.o"))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_neon_kernels_give_the_same_bits(aarch64, tmp_path, kernel):
+    compile_it, emulator, objects = aarch64
     test = tmp_path / f"test_{kernel}"
+    source = program.TOP / f"tests/unit/test_{kernel}.c"
     subprocess.run(
-        [compiler, "-std=c11", "-ffp-contract=off", "-fno-math-errno"]
-        + ["-O2", "-Wall", "-Werror", f"-I{program.TOP}", "-DTM_NO_CMOCKA"]
-        + ["-static", "-o", test, program.TOP / f"tests/unit/test_{kernel}.c"]
-        + sorted((program.TOP / "kernels").glob("*.c"))
-        + ["-lm"],
+        [*compile_it, "-static", "-o", test, source, *objects, "-lm"],
         check=True,
     )
-    subprocess.run([emulator, "-cpu", cpu, test], check=True)
+    for cpu in ["max", "cortex-a72"]:
+        subprocess.run([emulator, "-cpu", cpu, test], check=True)

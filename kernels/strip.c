@@ -428,11 +428,6 @@ void tm_strip_add(enum tm_isa isa, float *s, const float *x, size_t n, float c,
         tables[isa].strip->add(s, x, padded(n), c);
 }
 
-void tm_strip_mask(enum tm_isa isa, float *x, const float *mask, size_t n)
-{
-    tables[isa].strip->mask(x, mask, padded(n));
-}
-
 void tm_strip_mask_least(enum tm_isa isa, float *x, const float *by, size_t n,
                          float least)
 {

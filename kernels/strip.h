@@ -97,9 +97,6 @@ void tm_strip_scale(enum tm_isa isa, float *x, size_t n, float c);
 void tm_strip_add(enum tm_isa isa, float *s, const float *x, size_t n, float c,
                   bool first);
 
-/* x[i] = 0 where mask[i] is zero */
-void tm_strip_mask(enum tm_isa isa, float *x, const float *mask, size_t n);
-
 /* x[i] = 0 unless by[i] >= least */
 void tm_strip_mask_least(enum tm_isa isa, float *x, const float *by, size_t n,
                          float least);

@@ -41,7 +41,6 @@ struct tm_strip_kernels {
     void (*scale)(float *x, size_t n, float c);
     void (*add)(float *s, const float *x, size_t n, float c);
     void (*add_first)(float *s, const float *x, size_t n, float c);
-    void (*mask)(float *x, const float *mask, size_t n);
     void (*elect)(const float *const *x, const float *w, size_t k, size_t n,
                   float *s);
     void (*elect_normalized)(const float *const *x, const float *w, size_t k,

@@ -347,18 +347,6 @@ static void add_first(float *s, const float *x, size_t n, float c)
         vf_store(s + i, vf_set(c) * vf_load(x + i));
 }
 
-static void mask(float *x, const float *by, size_t n)
-{
-    vi zero = vi_set(0);
-
-    for (size_t i = 0; i < n; i += VEC_LANES) {
-        vi is = vec_magnitude(vf_load(by + i));
-
-        vf_store(x + i,
-                 vf_of(vi_if_less(zero, is, vi_of(vf_load(x + i)), zero)));
-    }
-}
-
 static void mask_least(float *x, const float *by, size_t n, float least)
 {
     const vf limit = vf_set(least);
@@ -590,7 +578,6 @@ const struct tm_strip_kernels TM_STRIP_TABLE = {
     .scale = scale,
     .add = add,
     .add_first = add_first,
-    .mask = mask,
     .elect = elect,
     .elect_normalized = elect_normalized,
     .mask_least = mask_least,

@@ -206,7 +206,6 @@ static enum tm_status run_phases(struct tm_tools *tools,
                                  const struct tm_strips_task *task)
 {
     struct tm_work *work = &tools->work;
-    const size_t num_sums = tm_work_sizes(work).sums;
     const uint64_t blocks =
         (task->count - 1) / tm_plan_sum_block(task->tensor) + 1;
     enum tm_status status = TM_OK;
@@ -215,11 +214,10 @@ static enum tm_status run_phases(struct tm_tools *tools,
         tm_work_clear(work);
         status = tm_strips_measure(&tools->strips, task, tools->sums);
         tm_strips_add_counts(&tools->strips, work);
-        for (uint64_t b = 0; b < blocks && status == TM_OK; b++)
-            for (size_t s = 0; s < num_sums; s++)
-                work->sums[s] += tools->sums[b * num_sums + s];
-        if (status == TM_OK)
-            status = tm_work_conclude(work);
+        if (status != TM_OK)
+            break;
+        tm_work_add(work, tools->sums, blocks);
+        status = tm_work_conclude(work);
     }
     return status;
 }

@@ -237,16 +237,6 @@ static void leave_phase(struct tm_pipeline *p, struct tm_job *job)
     tm_disk_wake(p->disk);
 }
 
-static void add_sums(struct tm_work *work, const struct tm_job *job)
-{
-    const size_t count = tm_work_sizes(work).sums;
-    const double *from = job->sums;
-
-    for (size_t b = 0; b < job->unit.num_blocks; b++, from += count)
-        for (size_t s = 0; s < count; s++)
-            work->sums[s] += from[s];
-}
-
 /* All units are in: on to the next phase. Called without the lock. */
 static enum tm_status end_phase(struct tm_group *group)
 {
@@ -268,7 +258,7 @@ static enum tm_status add_in_order(struct tm_pipeline *p,
 
     while ((job = take(&group->adding)) != NULL) {
         pthread_mutex_unlock(&p->lock);
-        add_sums(&group->work, job);
+        tm_work_add(&group->work, job->sums, job->unit.num_blocks);
         pthread_mutex_lock(&p->lock);
         if (++group->adding.next < group->units) {
             leave_phase(p, job);

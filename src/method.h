@@ -5,8 +5,8 @@
  * A method makes one tensor at a time of the inputs that the recipe names for
  * it, its terms. It may measure them first, in as many phases as it needs:
  *
- *     begin ──► measure every block ──► conclude ──► ... ──► apply every block
- *               └────────── for each phase ──────────┘
+ *     begin -> measure every block -> conclude -> ... -> apply every block
+ *              '--------- for each phase -------'
  *
  * The engine (src/work.h) knows these steps and no method: it reads, widens,
  * calls `measure` on every strip of elements, adds up what that found, block

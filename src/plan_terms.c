@@ -137,13 +137,18 @@ static enum tm_status check(struct making *m, size_t t)
                            m->plan->tensors[t].name, why);
 }
 
-/* Takes out the terms that count for nothing; their sources are not read. */
+/*
+ * Takes out the terms that count for nothing; their sources are not read. Not
+ * where the whole model is measured: what counts for nothing in one tensor is
+ * ranked with the rest of its vector all the same.
+ */
 static void drop_zeros(struct making *m, size_t t)
 {
     struct tm_terms *now = m->now;
     const uint32_t count = now->count;
 
-    if (!m->method->skips_zero || m->own == m->method->num_parameters)
+    if (!m->method->skips_zero || m->own == m->method->num_parameters ||
+        tm_method_is_whole(m->method, now))
         return;
     now->count = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -282,7 +287,6 @@ static enum tm_status merge(struct making *m, size_t t)
         return tm_no_memory();
     if (tensor->terms->count == 0)
         return TM_OK; /* the base in another type */
-    tensor->phases = (uint8_t)tm_method_phases(method, tensor->terms);
     if (tm_method_is_whole(method, tensor->terms))
         m->plan->measures_model = true;
     return TM_OK;

@@ -90,6 +90,15 @@ void tm_work_clear(struct tm_work *work)
     }
 }
 
+void tm_work_add(struct tm_work *work, const double *sums, uint64_t blocks)
+{
+    const size_t count = tm_work_sizes(work).sums;
+
+    for (uint64_t b = 0; b < blocks; b++, sums += count)
+        for (size_t s = 0; s < count; s++)
+            work->sums[s] += sums[s];
+}
+
 enum tm_status tm_work_conclude(struct tm_work *work)
 {
     const char *why = work->method->conclude(work);

@@ -26,6 +26,9 @@ void tm_work_begin(struct tm_work *work, const struct tm_plan *plan,
 /* Sums and counts are zero again. */
 void tm_work_clear(struct tm_work *work);
 
+/* Adds the sums of `blocks` blocks, as many each as the work has, in order. */
+void tm_work_add(struct tm_work *work, const double *sums, uint64_t blocks);
+
 /* How many sums, counts and selects the tensor of the work has. */
 struct tm_work_sizes tm_work_sizes(const struct tm_work *work);
 

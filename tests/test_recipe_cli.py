@@ -3,14 +3,16 @@
 import json
 import os
 import re
-from itertools import product
+from itertools import combinations, product
 
+import numpy as np
 import pytest
 
 import checkpoints
 import llama
 import program
 import vectors
+from golden_check import values
 from llama import models, recipe
 from program import (
     DATA,
@@ -558,6 +560,28 @@ def large(tmp_path_factory):
     return place
 
 
+@pytest.mark.parametrize("memory", ["least", "512M"])
+def test_sums_are_of_all_of_a_tensor(large, tmp_path, memory):
+    """Model Stock in numbers, on tensors of many blocks, read once or twice."""
+    said = {**METHODS["model_stock"], "dtype": "float32"}
+    made = recipe(tmp_path / "r.yaml", merge_method="model_stock", **said)
+    if memory == "least":
+        memory = smallest_memory(
+            ["merge", made, "-o", tmp_path / "out"], cwd=large.path
+        )
+    large.merge(made, tmp_path / "out", "--memory", memory)
+    for name, t in checkpoints.load(tmp_path / "out").items():
+        base, *tuned = (values(large.tensors[n][name]) for n in NAMES)
+        d = [x - base for x in tuned]
+        cosines = [
+            (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+            for a, b in combinations(d, 2)
+        ]
+        c = np.mean(cosines)
+        wanted = base + 3 * c / (1 + 2 * c) * sum(d) / 3
+        assert np.abs(values(t) - wanted).max() <= 1e-6 * np.abs(base).max()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_stored_vectors_give_the_same_bytes(large, tmp_path, method):
     """As the checkpoints that they were made of."""
@@ -615,6 +639,29 @@ def test_a_merge_as_a_vector(large, tmp_path, method):
     large.merge(made, vector, "--as-vector")
     vectors.apply(large.path / "base", vector, out)
     assert weights(out) == weights(large.path / "out" / method)
+
+
+def test_weight_0_in_some_tensors_of_a_whole_model(place, tmp_path):
+    """What counts for nothing in a tensor is the base there, and is ranked
+    with the rest of its vector all the same."""
+    made = {}
+    for name, weight in {
+        "all": 0.5,
+        "some": [{"filter": "mlp", "value": 0.5}, {"value": 0}],
+    }.items():
+        said = recipe(
+            tmp_path / f"{name}.yaml", merge_method="ties", base_model="base",
+            models=models(
+                "one", "two", weight=[weight] * 2, density=[0.3] * 2
+            ),
+            parameters={"scope": "model"},
+        )  # fmt: skip
+        place.merge(said, tmp_path / name)
+        made[name] = checkpoints.load(tmp_path / name)
+    for tensor, base in place.tensors["base"].items():
+        wanted = made["all"][tensor] if "mlp" in tensor else base
+        assert made["some"][tensor] == wanted, tensor
+    assert made["all"] != made["some"]
 
 
 @pytest.mark.parametrize("method", ["dare_ties", "della"])

@@ -95,7 +95,7 @@ static void make_checkpoint(const char *const *names, size_t count,
                  "\"data_offsets\":[0,0]}",
                  i > 0 ? "," : "", names[i]);
     }
-    strcat(text, "}");
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), "}");
     assert_int_equal(
         tm_checkpoint_from_header(text, strlen(text), 0, checkpoint), TM_OK);
 }

@@ -693,14 +693,13 @@ static void test_limits(void **state)
 
     (void)state;
     for (int i = 1; i < 7; i++) {
-        char line[200];
+        size_t at = strlen(text);
 
-        snprintf(line, sizeof(line), "a%d: &a%d [", i, i);
-        strcat(text, line);
-        for (int k = 0; k < 10; k++) {
-            snprintf(line, sizeof(line), "*a%d%s", i - 1, k < 9 ? ", " : "]\n");
-            strcat(text, line);
-        }
+        at +=
+            (size_t)snprintf(text + at, sizeof(text) - at, "a%d: &a%d [", i, i);
+        for (int k = 0; k < 10; k++)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, "*a%d%s",
+                                   i - 1, k < 9 ? ", " : "]\n");
     }
     refuse(text, "r.yaml:5:5: more than 1000000 values");
     memset(text, '[', 100);
@@ -1035,8 +1034,8 @@ static void test_files(void **state)
                LINEAR "models: [{model: o/n}, {model: .}]\n"
                       "---\nname: two\n" LINEAR "models: [{model: o/n@v1}]\n");
     assert_int_equal(tm_recipe_load(path, &text), TM_OK);
-    assert_int_equal(
-        tm_recipe_parse(&how, text.bytes, text.length, &recipe), TM_OK);
+    assert_int_equal(tm_recipe_parse(&how, text.bytes, text.length, &recipe),
+                     TM_OK);
     assert_string_equal(recipe.base_name, "o/n");
     assert_true(strstr(recipe.base, "/models--o--n/snapshots/c0ffee") != NULL);
     assert_string_equal(recipe.vectors[0].path, ".");
@@ -1045,8 +1044,8 @@ static void test_files(void **state)
 
     how.document = "two";
     begin_listening();
-    assert_int_equal(
-        tm_recipe_parse(&how, text.bytes, text.length, &recipe), TM_NO_INPUT);
+    assert_int_equal(tm_recipe_parse(&how, text.bytes, text.length, &recipe),
+                     TM_NO_INPUT);
     end_listening(said, sizeof(said));
     assert_true(strstr(said, "r.yaml:8:18: model 'o/n@v1': neither a path nor "
                              "in the Hugging Face cache (to download it: hf "

@@ -735,20 +735,6 @@ static void check_add(struct arrays *a, size_t n, float c)
     }
 }
 
-static void check_mask(struct arrays *a, size_t n)
-{
-    static float want[MOST];
-
-    for (size_t i = 0; i < n; i++)
-        want[i] = a->x[1][i] == 0 ? 0 : a->x[0][i];
-    for (enum tm_isa isa = isa_from(0); isa < TM_NUM_ISAS;
-         isa = next_isa(isa)) {
-        memcpy(result_of(a, n), a->x[0], n * 4);
-        tm_strip_mask(isa, a->result, a->x[1], n);
-        same_floats("mask", isa, a->result, want, n);
-    }
-}
-
 static float clamp(float x, float low, float high)
 {
     return x > high ? high : x > low ? x : low;
@@ -782,7 +768,6 @@ static void arrays_are_changed_element_by_element(void **state)
     set_up(&a);
     for (size_t n = 0; n != SIZE_MAX; n = next_length(n)) {
         renew(&a, n);
-        check_mask(&a, n);
         for (size_t c = 0; c < sizeof(numbers) / sizeof(numbers[0]); c++) {
             check_scale(&a, n, numbers[c]);
             check_add(&a, n, numbers[c]);

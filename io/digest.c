@@ -4,6 +4,8 @@
 #include "config.h"
 #endif
 
+/* For the members of XXH3_state_t. */
+#define XXH_STATIC_LINKING_ONLY
 #include "io/digest.h"
 
 #include <string.h>
@@ -17,6 +19,8 @@ bool tm_hasher_init(struct tm_hasher *hasher)
     hasher->state = XXH3_createState();
     if (hasher->state == NULL)
         return false;
+    /* What tm_hasher_save gives away has nothing of anybody else's. */
+    memset(hasher->state, 0, sizeof(*hasher->state));
     tm_hasher_reset(hasher);
     return true;
 }
@@ -51,6 +55,57 @@ static struct tm_digest canonical(XXH128_hash_t hash)
 struct tm_digest tm_hasher_digest(const struct tm_hasher *hasher)
 {
     return canonical(XXH3_128bits_digest(hasher->state));
+}
+
+void tm_hasher_copy(struct tm_hasher *to, const struct tm_hasher *from)
+{
+    XXH3_copyState(to->state, from->state);
+}
+
+/* The state, and behind it the digest so far, to know it again by. */
+size_t tm_hasher_saved(void)
+{
+    return sizeof(XXH3_state_t) + sizeof(struct tm_digest);
+}
+
+void tm_hasher_save(const struct tm_hasher *hasher, void *bytes)
+{
+    const struct tm_digest digest = tm_hasher_digest(hasher);
+    XXH3_state_t state = *hasher->state;
+
+    state.extSecret = NULL; /* an address of this process */
+    memcpy(bytes, &state, sizeof(state));
+    memcpy((char *)bytes + sizeof(state), &digest, sizeof(digest));
+}
+
+/* Whether libxxhash can go on with it without leaving its buffer. */
+static bool is_sound(const XXH3_state_t *state, const XXH3_state_t *empty)
+{
+    return state->bufferedSize <= sizeof(state->buffer) &&
+           state->bufferedSize <= state->totalLen &&
+           state->nbStripesSoFar <= state->nbStripesPerBlock &&
+           state->nbStripesPerBlock == empty->nbStripesPerBlock &&
+           state->secretLimit == empty->secretLimit &&
+           state->seed == empty->seed && state->useSeed == empty->useSeed;
+}
+
+bool tm_hasher_load(struct tm_hasher *hasher, const void *bytes)
+{
+    XXH3_state_t state;
+    struct tm_digest digest;
+
+    tm_hasher_reset(hasher);
+    memcpy(&state, bytes, sizeof(state));
+    if (!is_sound(&state, hasher->state))
+        return false;
+    state.extSecret = hasher->state->extSecret;
+    *hasher->state = state;
+    digest = tm_hasher_digest(hasher);
+    if (memcmp(&digest, (const char *)bytes + sizeof(state), sizeof(digest)) ==
+        0)
+        return true;
+    tm_hasher_reset(hasher);
+    return false;
 }
 
 struct tm_digest tm_digest_of(const void *data, size_t length)

@@ -34,6 +34,20 @@ void tm_hasher_reset(struct tm_hasher *hasher);
 void tm_hasher_add(struct tm_hasher *hasher, const void *data, size_t length);
 struct tm_digest tm_hasher_digest(const struct tm_hasher *hasher);
 
+/* `to`, which was made, goes on from where `from` is. */
+void tm_hasher_copy(struct tm_hasher *to, const struct tm_hasher *from);
+
+/*
+ * A digest in the making as bytes, of which tm_hasher_saved tells the number,
+ * so that another process can go on with it. They fit the same version of
+ * libxxhash on the same kind of machine; whoever keeps them has to see to it.
+ */
+size_t tm_hasher_saved(void);
+void tm_hasher_save(const struct tm_hasher *hasher, void *bytes);
+
+/* False, and nothing was added so far: the bytes are not of a hasher. */
+bool tm_hasher_load(struct tm_hasher *hasher, const void *bytes);
+
 struct tm_digest tm_digest_of(const void *data, size_t length);
 
 void tm_digest_print(const struct tm_digest *digest,

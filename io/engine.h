@@ -102,6 +102,14 @@ struct tm_engine_ops {
     /* Makes a call; returns its result, or a negative errno. */
     int (*call)(struct tm_engine *engine, const struct tm_call *call);
 
+    /*
+     * Ends the threads that the engine has and starts others, which inherit
+     * what the owner may still do (io/confine.h); nothing is in flight. 0, or
+     * a negative errno, and then the engine is good for nothing but its end.
+     * NULL: it has no threads that act with rights of their own.
+     */
+    int (*renew)(struct tm_engine *engine);
+
     /* Frees the engine; nothing is in flight. */
     void (*destroy)(struct tm_engine *engine);
 };

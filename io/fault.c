@@ -27,7 +27,6 @@
 #include "config.h"
 #endif
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -38,6 +37,7 @@
 
 #include "io/checked.h"
 #include "io/fault.h"
+#include "io/fault_spec.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
@@ -98,6 +98,7 @@ struct settings {
     bool ever;
     bool shorten;
     bool flip;
+    bool late;
     bool shuffle;
     uint64_t seed;
     bool log;
@@ -126,48 +127,31 @@ struct fault {
     struct shadow *held;  /* done, not yet handed over */
     unsigned num_held;    /* how many those are */
     struct tm_op *failed; /* ops for which there was no memory */
+    struct shadow *late;  /* not begun yet */
+    unsigned idle;        /* waits since the inner engine had anything */
 };
 
 /* --- the settings ------------------------------------------------------- */
 
-/* A decimal number and nothing else. */
-static bool parse_number(const char *text, uint64_t *number)
+static bool parse_op(void *settings, const char *value)
 {
-    char *end;
+    struct settings *set = settings;
+    size_t choice = TARGET_ANY;
+    bool good =
+        tm_fault_choice(value, target_names, COUNT(target_names), &choice);
 
-    if (!isdigit((unsigned char)*text))
-        return false;
-    errno = 0;
-    *number = strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0';
+    set->target = (enum target)choice;
+    return good;
 }
 
-/* What can only be switched on. */
-static bool parse_one(const char *value, bool *on)
+static bool parse_k(void *settings, const char *value)
 {
-    *on = true;
-    return strcmp(value, "1") == 0;
+    return tm_fault_number(value, &((struct settings *)settings)->k);
 }
 
-static bool parse_op(struct settings *set, const char *value)
+static bool parse_errno(void *settings, const char *value)
 {
-    size_t i;
-
-    for (i = 0; i < COUNT(target_names); i++)
-        if (strcmp(value, target_names[i]) == 0) {
-            set->target = (enum target)i;
-            return true;
-        }
-    return false;
-}
-
-static bool parse_k(struct settings *set, const char *value)
-{
-    return parse_number(value, &set->k);
-}
-
-static bool parse_errno(struct settings *set, const char *value)
-{
+    struct settings *set = settings;
     size_t i;
 
     for (i = 0; i < COUNT(errors); i++)
@@ -178,79 +162,55 @@ static bool parse_errno(struct settings *set, const char *value)
     return false;
 }
 
-static bool parse_for(struct settings *set, const char *value)
+static bool parse_for(void *settings, const char *value)
 {
+    struct settings *set = settings;
+
     set->ever = strcmp(value, "ever") == 0;
     return set->ever || strcmp(value, "once") == 0;
 }
 
-static bool parse_short(struct settings *set, const char *value)
+static bool parse_short(void *settings, const char *value)
 {
-    return parse_one(value, &set->shorten);
+    return tm_fault_one(value, &((struct settings *)settings)->shorten);
 }
 
-static bool parse_flip(struct settings *set, const char *value)
+static bool parse_flip(void *settings, const char *value)
 {
-    return parse_one(value, &set->flip);
+    return tm_fault_one(value, &((struct settings *)settings)->flip);
 }
 
-static bool parse_shuffle(struct settings *set, const char *value)
+static bool parse_late(void *settings, const char *value)
 {
+    return tm_fault_one(value, &((struct settings *)settings)->late);
+}
+
+static bool parse_shuffle(void *settings, const char *value)
+{
+    struct settings *set = settings;
+
     set->shuffle = true;
-    return parse_number(value, &set->seed);
+    return tm_fault_number(value, &set->seed);
 }
 
-static bool parse_log(struct settings *set, const char *value)
+static bool parse_log(void *settings, const char *value)
 {
-    return parse_one(value, &set->log);
+    return tm_fault_one(value, &((struct settings *)settings)->log);
 }
 
-static const struct {
-    const char *name;
-    bool (*parse)(struct settings *set, const char *value);
-} keys[] = {
+static const struct tm_fault_key keys[] = {
     {"op", parse_op},       {"k", parse_k},
     {"errno", parse_errno}, {"for", parse_for},
     {"short", parse_short}, {"flip", parse_flip},
     {"log", parse_log},     {"shuffle", parse_shuffle},
+    {"late", parse_late},
 };
-
-/* One "key=value"; `seen` has a bit for each key that came before. */
-static bool parse_setting(struct settings *set, char *text, unsigned *seen)
-{
-    char *value = strchr(text, '=');
-    size_t i;
-
-    if (!value)
-        return false;
-    *value++ = '\0';
-    for (i = 0; i < COUNT(keys); i++) {
-        if (strcmp(text, keys[i].name) != 0)
-            continue;
-        if (*seen & 1u << i)
-            return false;
-        *seen |= 1u << i;
-        return keys[i].parse(set, value);
-    }
-    return false;
-}
 
 /* An empty spec breaks nothing. */
 static bool parse_spec(struct settings *set, const char *spec)
 {
-    char *text = strdup(spec);
-    char *rest = text;
-    char *setting;
-    unsigned seen = 0;
-    bool good = text != NULL;
-
     *set = (struct settings){.target = TARGET_ANY, .error = EIO};
-    if (*spec == '\0')
-        rest = NULL;
-    while (good && (setting = strsep(&rest, ",")))
-        good = parse_setting(set, setting, &seen);
-    free(text);
-    return good;
+    return tm_fault_parse(spec, keys, COUNT(keys), set);
 }
 
 /* --- ops ---------------------------------------------------------------- */
@@ -349,6 +309,11 @@ static struct tm_op *let_in(struct fault *fault, struct tm_op *op)
         fault->failed = op;
         return NULL;
     }
+    if (hit && set->late) {
+        shadow->next = fault->late;
+        fault->late = shadow;
+        return NULL;
+    }
     if (hit && !set->shorten && !set->flip) {
         shadow->op.result = -set->error;
         hold(fault, shadow);
@@ -413,22 +378,14 @@ static struct tm_op *finish(struct shadow *shadow)
     return op;
 }
 
-/* splitmix64: a few lines, and the same everywhere. */
-static uint64_t draw(struct fault *fault)
-{
-    uint64_t z = fault->random += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
 /* Takes one op out of those that are held. */
 static struct shadow *pick(struct fault *fault)
 {
     struct shadow **place = &fault->held;
     struct shadow *shadow;
-    uint64_t i = fault->set.shuffle ? draw(fault) % fault->num_held : 0;
+    uint64_t i = fault->set.shuffle
+                     ? tm_fault_draw(&fault->random) % fault->num_held
+                     : 0;
 
     while (i-- > 0)
         place = &(*place)->next;
@@ -474,6 +431,24 @@ static int time_left(int timeout_ms, int64_t start)
     return left > 0 ? (int)left : 0;
 }
 
+/* Waits that an op is late by, in which nothing else is under way. */
+#define LATE 3
+
+/* Begins one that is late, if its time has come. Returns whether any is left.
+ */
+static bool begin_late(struct fault *fault)
+{
+    struct shadow *shadow = fault->late;
+
+    fault->idle = fault->in_inner > 0 ? 0 : fault->idle + 1;
+    if (shadow && fault->idle >= LATE) {
+        fault->late = shadow->next;
+        fault->in_inner++;
+        fault->inner->ops->submit(fault->inner, &shadow->op);
+    }
+    return fault->late != NULL && fault->in_inner == 0;
+}
+
 static struct tm_op *fault_wait(struct tm_engine *engine, int timeout_ms)
 {
     struct fault *fault = (struct fault *)engine;
@@ -485,6 +460,8 @@ static struct tm_op *fault_wait(struct tm_engine *engine, int timeout_ms)
     /* What has failed is ready: then only look whether there is more. */
     if ((fault->held || fault->failed) && !collect)
         timeout_ms = 0;
+    if (begin_late(fault))
+        timeout_ms = 0; /* there may be more of them */
     do {
         done = inner->ops->wait(inner, time_left(timeout_ms, start));
         take_back(fault, done);
@@ -506,12 +483,20 @@ static int fault_call(struct tm_engine *engine, const struct tm_call *call)
     struct fault *fault = (struct fault *)engine;
     const struct settings *set = &fault->set;
     bool hit = is_hit(fault, target_of_call[call->kind]);
-    bool fails = hit && !set->shorten && !set->flip;
+    bool fails = hit && !set->shorten && !set->flip && !set->late;
     int rc = 0;
 
     if (!fails || call->kind == TM_CALL_CLOSE)
         rc = fault->inner->ops->call(fault->inner, call);
     return fails ? -set->error : rc;
+}
+
+static int fault_renew(struct tm_engine *engine)
+{
+    const struct fault *fault = (struct fault *)engine;
+    const struct tm_engine_ops *ops = fault->inner->ops;
+
+    return ops->renew != NULL ? ops->renew(fault->inner) : 0;
 }
 
 static void fault_destroy(struct tm_engine *engine)
@@ -530,6 +515,7 @@ static const struct tm_engine_ops fault_ops = {
     .wait = fault_wait,
     .wake = fault_wake,
     .call = fault_call,
+    .renew = fault_renew,
     .destroy = fault_destroy,
 };
 

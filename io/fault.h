@@ -18,6 +18,8 @@
  *     flip=1         instead of failing, one bit of the data that a read
  *                    delivers, or of what a write is given, is flipped. The
  *                    caller's buffer of a write is left as it was.
+ *     late=1         instead of failing, reads, writes and syncs are begun when
+ *                    nothing else has been under way for a while
  *     shuffle=SEED   done ops are held back and handed over in an order drawn
  *                    from SEED (a fixed generator: the same seed and the same
  *                    completions give the same order)

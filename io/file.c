@@ -217,8 +217,17 @@ enum tm_status tm_file_reopen(struct tm_engine *engine, int dirfd,
                               const char *name, const char *path,
                               enum tm_direct direct, struct tm_file *file)
 {
+    struct stat st;
+    enum tm_status status;
+
     *file = (struct tm_file){.path = path, .fd = -1, .is_output = true};
-    return open_output(engine, dirfd, name, 0, direct, file);
+    status = open_output(engine, dirfd, name, 0, direct, file);
+    if (status != TM_OK)
+        return status;
+    if (fstat(file->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+        return TM_OK;
+    tm_file_close(engine, file);
+    return tm_error(TM_CANT_CREATE, "%s: is no file of its own", path);
 }
 
 enum tm_status tm_file_close(struct tm_engine *engine, struct tm_file *file)

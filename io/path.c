@@ -6,6 +6,7 @@
 
 #include "io/path.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,4 +35,18 @@ char *tm_path_join(struct tm_arena *arena, const char *directory,
     if (path != NULL)
         snprintf(path, size, "%s%s%s", directory, has_slash ? "" : "/", name);
     return path;
+}
+
+bool tm_path_is_harmless(const char *name)
+{
+    for (const char *part = name;; part++) {
+        const size_t length = strcspn(part, "/");
+
+        if (length > NAME_MAX ||
+            (length <= 2 && memcmp(part, "..", length) == 0))
+            return false;
+        part += length;
+        if (*part == '\0')
+            return true;
+    }
 }

@@ -20,4 +20,10 @@ const char *tm_path_last(const char *path);
 char *tm_path_join(struct tm_arena *arena, const char *directory,
                    const char *name);
 
+/*
+ * Whether `name` is relative and each of its parts a name that a file can
+ * have: not empty, not "." or "..", not too long for any file system.
+ */
+bool tm_path_is_harmless(const char *name);
+
 #endif

@@ -24,12 +24,13 @@ struct scan {
     unsigned char *buffer;
     struct piece pieces[AHEAD];
     uint64_t asked; /* offset of the next request */
+    uint64_t end;
 };
 
 /* Asks for the next piece into `piece`, whose buffer is free. */
 static void ask(struct scan *scan, struct piece *piece)
 {
-    const uint64_t left = scan->file->size - scan->asked;
+    const uint64_t left = scan->end - scan->asked;
     const size_t number = (size_t)(piece - scan->pieces);
 
     if (left == 0)
@@ -60,11 +61,11 @@ static enum tm_status run(struct scan *scan, tm_scan_visitor *visitor,
                           void *context)
 {
     enum tm_status status = TM_OK;
-    uint64_t seen = 0;
+    uint64_t seen = scan->asked;
 
     for (size_t i = 0; i < AHEAD; i++)
         ask(scan, &scan->pieces[i]);
-    for (size_t i = 0; seen < scan->file->size && status == TM_OK;
+    for (size_t i = 0; seen < scan->end && status == TM_OK;
          i = (i + 1) % AHEAD) {
         struct piece *piece = &scan->pieces[i];
 
@@ -83,8 +84,9 @@ static enum tm_status run(struct scan *scan, tm_scan_visitor *visitor,
     return status;
 }
 
-enum tm_status tm_scan(struct tm_disk *disk, struct tm_file *file,
-                       tm_scan_visitor *visitor, void *context)
+enum tm_status tm_scan_range(struct tm_disk *disk, struct tm_file *file,
+                             uint64_t from, uint64_t to,
+                             tm_scan_visitor *visitor, void *context)
 {
     struct scan *scan = calloc(1, sizeof(*scan));
     enum tm_status status;
@@ -93,12 +95,20 @@ enum tm_status tm_scan(struct tm_disk *disk, struct tm_file *file,
         return tm_no_memory();
     scan->disk = disk;
     scan->file = file;
+    scan->asked = from;
+    scan->end = to;
     scan->buffer = aligned_alloc(TM_BLOCK, AHEAD * TM_REQUEST);
-    if (!file->direct)
-        posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
     status =
         scan->buffer != NULL ? run(scan, visitor, context) : tm_no_memory();
     free(scan->buffer);
     free(scan);
     return status;
+}
+
+enum tm_status tm_scan(struct tm_disk *disk, struct tm_file *file,
+                       tm_scan_visitor *visitor, void *context)
+{
+    if (!file->direct)
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+    return tm_scan_range(disk, file, 0, file->size, visitor, context);
 }

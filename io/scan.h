@@ -22,4 +22,12 @@ typedef enum tm_status tm_scan_visitor(void *context, const void *data,
 enum tm_status tm_scan(struct tm_disk *disk, struct tm_file *file,
                        tm_scan_visitor *visitor, void *context);
 
+/*
+ * The same for the bytes from `from`, a multiple of TM_BLOCK, to `to`, which
+ * the file must have. Pages stay in the cache, if they are not direct.
+ */
+enum tm_status tm_scan_range(struct tm_disk *disk, struct tm_file *file,
+                             uint64_t from, uint64_t to,
+                             tm_scan_visitor *visitor, void *context);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "io/text.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ static bool reserve(struct tm_text *text, size_t length)
 
     if (text->capacity - text->length >= length)
         return true;
+    if (length > SIZE_MAX / 4 || text->length > SIZE_MAX / 4)
+        return false;
     more = realloc(text->bytes, capacity);
     if (more == NULL)
         return false;

@@ -182,52 +182,6 @@ static void threads_wake(struct tm_engine *engine)
     pthread_mutex_unlock(&threads->lock);
 }
 
-static void threads_destroy(struct tm_engine *engine)
-{
-    struct threads *threads = (struct threads *)engine;
-    unsigned i;
-
-    pthread_mutex_lock(&threads->lock);
-    threads->stopping = true;
-    pthread_cond_broadcast(&threads->more);
-    pthread_mutex_unlock(&threads->lock);
-    for (i = 0; i < threads->num_workers; i++)
-        pthread_join(threads->workers[i], NULL);
-    pthread_cond_destroy(&threads->news);
-    pthread_cond_destroy(&threads->more);
-    pthread_mutex_destroy(&threads->lock);
-    free(threads);
-}
-
-static const struct tm_engine_ops threads_ops = {
-    .name = "threads",
-    .submit = threads_submit,
-    .wait = threads_wait,
-    .wake = threads_wake,
-    .call = tm_engine_syscall,
-    .destroy = threads_destroy,
-};
-
-/* The lock and the conditions; 0 or a negative errno. */
-static int init_waiting(struct threads *threads)
-{
-    pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
-
-    if (rc != 0)
-        return -rc;
-    /* A clock that nobody sets, for timeouts. */
-    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    if (rc == 0)
-        rc = pthread_mutex_init(&threads->lock, NULL);
-    if (rc == 0)
-        rc = pthread_cond_init(&threads->more, NULL);
-    if (rc == 0)
-        rc = pthread_cond_init(&threads->news, &attr);
-    pthread_condattr_destroy(&attr);
-    return -rc;
-}
-
 /*
  * Starts `num` workers, or as many as there can be: one is enough to go on.
  * Signals are for the owner, so the workers are born with all of them blocked.
@@ -253,6 +207,70 @@ static int start_workers(struct threads *threads, unsigned num)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return threads->num_workers > 0 ? 0 : -rc;
+}
+
+static void stop_workers(struct threads *threads)
+{
+    unsigned i;
+
+    pthread_mutex_lock(&threads->lock);
+    threads->stopping = true;
+    pthread_cond_broadcast(&threads->more);
+    pthread_mutex_unlock(&threads->lock);
+    for (i = 0; i < threads->num_workers; i++)
+        pthread_join(threads->workers[i], NULL);
+    threads->num_workers = 0;
+    threads->stopping = false; /* nobody is left to see it */
+}
+
+static int threads_renew(struct tm_engine *engine)
+{
+    struct threads *threads = (struct threads *)engine;
+    const unsigned num = threads->num_workers;
+
+    stop_workers(threads);
+    return start_workers(threads, num);
+}
+
+static void threads_destroy(struct tm_engine *engine)
+{
+    struct threads *threads = (struct threads *)engine;
+
+    stop_workers(threads);
+    pthread_cond_destroy(&threads->news);
+    pthread_cond_destroy(&threads->more);
+    pthread_mutex_destroy(&threads->lock);
+    free(threads);
+}
+
+static const struct tm_engine_ops threads_ops = {
+    .name = "threads",
+    .submit = threads_submit,
+    .wait = threads_wait,
+    .wake = threads_wake,
+    .call = tm_engine_syscall,
+    .renew = threads_renew,
+    .destroy = threads_destroy,
+};
+
+/* The lock and the conditions; 0 or a negative errno. */
+static int init_waiting(struct threads *threads)
+{
+    pthread_condattr_t attr;
+    int rc = pthread_condattr_init(&attr);
+
+    if (rc != 0)
+        return -rc;
+    /* A clock that nobody sets, for timeouts. */
+    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    if (rc == 0)
+        rc = pthread_mutex_init(&threads->lock, NULL);
+    if (rc == 0)
+        rc = pthread_cond_init(&threads->more, NULL);
+    if (rc == 0)
+        rc = pthread_cond_init(&threads->news, &attr);
+    pthread_condattr_destroy(&attr);
+    return -rc;
 }
 
 struct tm_engine *tm_engine_threads(unsigned depth, int *error)

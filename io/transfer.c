@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "io/checked.h"
+#include "io/crash.h"
 #include "io/fault.h"
 
 static struct tm_engine *open_engine(enum tm_io_choice choice,
@@ -43,7 +44,10 @@ enum tm_status tm_disk_open(enum tm_io_choice choice, const char *fault,
                         strerror(-error));
     if (fault == NULL || fault[0] == '\0')
         return TM_OK;
-    wrapped = tm_engine_fault(disk->engine, fault);
+    if (strncmp(fault, "crash=", 6) == 0)
+        wrapped = tm_engine_crash(disk->engine, fault);
+    else
+        wrapped = tm_engine_fault(disk->engine, fault);
     if (wrapped == NULL) {
         tm_disk_close(disk);
         return tm_error(TM_USAGE, "TAUMERGE_FAULT: '%s' is not understood",
@@ -58,6 +62,17 @@ void tm_disk_close(struct tm_disk *disk)
     if (disk->engine != NULL)
         disk->engine->ops->destroy(disk->engine);
     disk->engine = NULL;
+}
+
+enum tm_status tm_disk_renew(struct tm_disk *disk)
+{
+    const struct tm_engine_ops *ops = disk->engine->ops;
+    const int error = ops->renew != NULL ? ops->renew(disk->engine) : 0;
+
+    if (error == 0)
+        return TM_OK;
+    return tm_error(TM_SYSTEM, "cannot start the %s I/O engine again: %s",
+                    ops->name, strerror(-error));
 }
 
 static void submit(struct tm_disk *disk, struct tm_transfer *t)
@@ -124,6 +139,16 @@ static bool again(struct tm_disk *disk, struct tm_transfer *t,
     return false;
 }
 
+/* What a failed attempt to change something on the disk comes to. */
+static enum tm_status status_of(struct tm_disk *disk, int error,
+                                enum tm_status otherwise)
+{
+    if (error == ENOSPC || error == EDQUOT)
+        disk->is_full = true;
+    return tm_write_status(error) == TM_CANT_CREATE ? TM_CANT_CREATE
+                                                    : otherwise;
+}
+
 static bool refuses_direct(int error)
 {
     return error == EINVAL || error == EOPNOTSUPP || error == EFAULT;
@@ -139,7 +164,8 @@ static bool settle_error(struct tm_disk *disk, struct tm_transfer *t, int error)
         return again(disk, t, strerror(error));
     }
     return fail(disk, t,
-                t->kind == TM_OP_READ ? TM_IO_ERROR : tm_write_status(error),
+                t->kind == TM_OP_READ ? TM_IO_ERROR
+                                      : status_of(disk, error, TM_IO_ERROR),
                 strerror(error));
 }
 
@@ -232,5 +258,6 @@ enum tm_status tm_disk_call(struct tm_disk *disk, const struct tm_call *call,
         result = disk->engine->ops->call(disk->engine, call);
     if (result >= 0)
         return TM_OK;
-    return tm_error(status, "%s: cannot %s: %s", path, verb, strerror(-result));
+    return tm_error(status_of(disk, -result, status), "%s: cannot %s: %s", path,
+                    verb, strerror(-result));
 }

@@ -62,7 +62,8 @@ struct tm_disk {
     struct tm_engine *engine;
     const char *why_not_uring; /* why auto fell back to threads, or NULL */
     size_t in_flight;
-    bool failed; /* an error was reported: further ones follow from it */
+    bool failed;  /* an error was reported: further ones follow from it */
+    bool is_full; /* one of them was that there is no space */
     uint64_t bytes_read;
     uint64_t bytes_written;
 };
@@ -78,6 +79,12 @@ enum tm_status tm_disk_open(enum tm_io_choice choice, const char *fault,
 
 /* Closes a disk with nothing in flight; all zero is allowed. */
 void tm_disk_close(struct tm_disk *disk);
+
+/*
+ * Lets all threads of the engine have what confines the caller, with nothing
+ * in flight. Errors: TM_SYSTEM; the disk can only be closed then.
+ */
+enum tm_status tm_disk_renew(struct tm_disk *disk);
 
 void tm_transfer_start(struct tm_disk *disk, struct tm_transfer *transfer);
 
@@ -96,7 +103,8 @@ enum tm_status tm_transfer_now(struct tm_disk *disk,
 
 /*
  * A call that `path` is the subject of; `verb` says what was tried. Repeated
- * when a signal interrupts it; any other failure is final.
+ * when a signal interrupts it; any other failure is final. It returns `status`
+ * then, but TM_CANT_CREATE where there is no space.
  */
 enum tm_status tm_disk_call(struct tm_disk *disk, const struct tm_call *call,
                             enum tm_status status, const char *path,

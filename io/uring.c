@@ -20,7 +20,9 @@
  *
  * A read through the page cache is given to a thread of the kernel
  * (IOSQE_ASYNC). Otherwise the owner would copy what is cached itself, within
- * submit, one request after the other, while the workers wait for it.
+ * submit, one request after the other, while the workers wait for it. Such a
+ * thread acts with the rights that the owner had when it submitted, so there
+ * is nothing to renew.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"

@@ -70,28 +70,11 @@ static enum tm_status copy_string(struct parser *p,
     return *copy != NULL ? TM_OK : tm_no_memory();
 }
 
-/*
- * Whether `name` is relative and each of its parts a name that a file can
- * have: not empty, not "." or "..", not too long for any file system.
- */
-static bool is_harmless(const char *name)
-{
-    for (const char *part = name;; part++) {
-        const size_t length = strcspn(part, "/");
-
-        if (length > NAME_MAX ||
-            (length <= 2 && memcmp(part, "..", length) == 0))
-            return false;
-        part += length;
-        if (*part == '\0')
-            return true;
-    }
-}
-
 /* Whether `name` is that of a file in the directory itself. */
 static bool is_plain(const char *name)
 {
-    return name != NULL && is_harmless(name) && strchr(name, '/') == NULL;
+    return name != NULL && tm_path_is_harmless(name) &&
+           strchr(name, '/') == NULL;
 }
 
 /* --- shards --------------------------------------------------------------*/
@@ -251,7 +234,7 @@ static enum tm_status take_file(void *context, const char *key,
     is_good = get_size(json_object_get(value, "bytes"), &file->bytes) &&
               get_digest(json_object_get(value, "xxh128"), &file->digest);
     json_decref(value);
-    if (!is_harmless(key))
+    if (!tm_path_is_harmless(key))
         return tm_error(TM_BAD_DATA,
                         "%s: the file '%s': its name is not a path below the "
                         "vector",

@@ -5,6 +5,8 @@ unit_tests =
 
 if HAVE_CMOCKA
 unit_tests += tests/unit/test_sum tests/unit/test_drift \
+	tests/unit/test_confine tests/unit/test_crash \
+	tests/unit/test_journal tests/unit/test_pack \
 	tests/unit/test_engine \
 	tests/unit/test_json tests/unit/test_unit tests/unit/test_unit_coded \
 	tests/unit/test_methods tests/unit/test_recipe tests/unit/test_layers \
@@ -17,6 +19,14 @@ tests_unit_test_sum_LDADD = $(UNIT_LIBS)
 tests_unit_test_drift_SOURCES = tests/unit/test_drift.c \
 	tests/unit/sum_reference.h tests/unit/unit.h
 tests_unit_test_drift_LDADD = $(UNIT_LIBS)
+tests_unit_test_confine_SOURCES = tests/unit/test_confine.c
+tests_unit_test_confine_LDADD = $(UNIT_LIBS)
+tests_unit_test_crash_SOURCES = tests/unit/test_crash.c
+tests_unit_test_crash_LDADD = $(UNIT_LIBS)
+tests_unit_test_journal_SOURCES = tests/unit/test_journal.c tests/unit/unit.h
+tests_unit_test_journal_LDADD = $(UNIT_LIBS)
+tests_unit_test_pack_SOURCES = tests/unit/test_pack.c tests/unit/unit.h
+tests_unit_test_pack_LDADD = $(UNIT_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c
 tests_unit_test_engine_LDADD = $(UNIT_LIBS)
 tests_unit_test_json_SOURCES = tests/unit/test_json.c tests/unit/unit.h

@@ -19,6 +19,7 @@
 #include "src/budget.h"
 
 #include "src/cpus.h"
+#include "src/keeper.h"
 #include "src/pipeline.h"
 #include "src/recorded.h"
 #include "src/work.h"
@@ -315,7 +316,7 @@ static uint64_t fixed_memory(const struct tm_plan *plan)
 
     return plan->bytes_kept + plan->arena.bytes + tm_results_memory(plan) +
            hashers + plan->budget.workers * worker_memory(plan) +
-           tm_groups_memory(plan) + FIXED_OVERHEAD;
+           tm_groups_memory(plan) + tm_keeper_memory(plan) + FIXED_OVERHEAD;
 }
 
 /* The first span to try: of which SLOTS_WANTED would fit if all went well. */

@@ -111,9 +111,10 @@ void tm_check_print(const struct tm_check *check, enum tm_status status)
 
     if (status != TM_OK)
         return; /* stderr has said it */
-    printf("%s: OK: %zu files, %zu tensors, %s in %.2f s\n", check->path,
-           check->files, check->tensors, tm_size_text(check->bytes, bytes),
-           seconds);
+    printf("%s: OK%s%s: %zu files, %zu tensors, %s in %.2f s\n", check->path,
+           check->so_far != NULL ? " " : "",
+           check->so_far != NULL ? check->so_far : "", check->files,
+           check->tensors, tm_size_text(check->bytes, bytes), seconds);
 }
 
 void tm_check_print_json(const struct tm_check *check, enum tm_status status,
@@ -122,6 +123,8 @@ void tm_check_print_json(const struct tm_check *check, enum tm_status status,
     tm_json_begin(w, NULL, '{');
     tm_json_string(w, "path", check->path);
     tm_json_boolean(w, "ok", status == TM_OK);
+    if (check->so_far != NULL)
+        tm_json_boolean(w, "unfinished", true);
     tm_json_integer(w, "files", check->files);
     tm_json_integer(w, "tensors", check->tensors);
     tm_json_integer(w, "bytes", check->bytes);

@@ -33,7 +33,8 @@ struct tm_check {
     const struct tm_settings *settings;
     size_t files; /* that the path should have */
     size_t tensors;
-    uint64_t bytes; /* of the files that are there */
+    uint64_t bytes;     /* of the files that are there */
+    const char *so_far; /* of what is not complete; else NULL */
     /* private: */
     struct tm_damage *damage, **damage_end; /* in the order of their finding */
     struct tm_arena arena;                  /* holds it */

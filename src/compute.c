@@ -12,18 +12,15 @@
 #include "src/pipeline.h"
 #include "src/work.h"
 
-static void add_stats(struct tm_pipeline *pipeline, size_t tensor,
+/* Counts for the part's tile; the ordered stage adds tiles up. */
+static void add_stats(const struct tm_part *part,
                       const struct tm_sum_stats *stats)
 {
-    struct tm_sum_stats *all = &pipeline->results->stats[tensor];
+    struct tm_sum_stats *all = &part->job->stats[part->tile];
 
-    if (stats->nonfinite_outputs == 0 && stats->nonfinite_inputs == 0)
-        return;
-    pthread_mutex_lock(&pipeline->lock);
     all->nonfinite_inputs += stats->nonfinite_inputs;
     all->nonfinite_outputs += stats->nonfinite_outputs;
     all->overflows += stats->overflows;
-    pthread_mutex_unlock(&pipeline->lock);
 }
 
 /*
@@ -89,7 +86,7 @@ static void sum(struct tm_pipeline *pipeline, struct tm_tools *tools,
 
         tm_sum(pipeline->isa, &task, &stats);
     }
-    add_stats(pipeline, part->number, &stats);
+    add_stats(part, &stats);
 }
 
 /* A copy of one source's part, if all sources agree. */
@@ -286,7 +283,7 @@ static enum tm_status make_tile(struct tm_pipeline *p, struct tm_tools *tools,
         sum(p, tools, tile, work, out);
     } else {
         status = tm_strips_apply(&tools->strips, &task, ties, out, &stats);
-        add_stats(p, tile->number, &stats);
+        add_stats(tile, &stats);
     }
     if (status == TM_OK && p->plan->num_outputs > 0)
         status = encode_tile(p, tools, tile, out);
@@ -331,6 +328,7 @@ enum tm_status tm_compute(struct tm_pipeline *pipeline, struct tm_job *job,
     enum tm_status status = TM_OK;
 
     job->num_pieces = 0;
+    memset(job->stats, 0, unit->num_tiles * sizeof(*job->stats));
     for (size_t i = 0; i < plan->num_outputs; i++)
         tools->filled[i] = TM_BLOCK;
     for (size_t i = 0; i < unit->num_tiles && status == TM_OK; i++)

@@ -7,9 +7,11 @@
 #include "src/cpus.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static unsigned affinity(void)
@@ -111,4 +113,30 @@ unsigned tm_cpus_to_use(unsigned wish)
         if (limits[i] < count)
             count = limits[i];
     return count > 0 ? count : 1;
+}
+
+static void *wait_for_gate(void *gate)
+{
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+unsigned tm_cpus_startable(unsigned count)
+{
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *threads = calloc((size_t)count + 1, sizeof(*threads));
+    unsigned started = 0;
+
+    if (threads == NULL)
+        return 0;
+    pthread_mutex_lock(&gate); /* all of them are there at once */
+    while (started < count &&
+           pthread_create(&threads[started], NULL, wait_for_gate, &gate) == 0)
+        started++;
+    pthread_mutex_unlock(&gate);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    free(threads);
+    return started;
 }

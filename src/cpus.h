@@ -12,4 +12,10 @@
 
 unsigned tm_cpus_to_use(unsigned wish);
 
+/*
+ * How many of `count` threads can be started now, beside this one. OpenMP's
+ * libraries end the program where one cannot.
+ */
+unsigned tm_cpus_startable(unsigned count);
+
 #endif

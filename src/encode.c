@@ -24,9 +24,9 @@ static bool is_used(const uint32_t *bins)
 
 /* Moves what was counted of a chunk to the vector's own counts. */
 static void move_bins(struct tm_pipeline *p, struct tm_tools *tools,
-                      size_t output)
+                      size_t output, unsigned generation)
 {
-    uint64_t *counts = p->results->made[output].counts;
+    uint64_t *counts = p->results->made[output].counts[generation];
 
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < TM_DRIFT_BINS; i += BINS_STEP) {
@@ -94,7 +94,7 @@ static enum tm_status encode_one(struct tm_pipeline *p, struct tm_tools *tools,
     tm_drift_measure(p->isa, (enum tm_dtype)part->sources[0].dtype,
                      tools->data[0], content->dtype, content->data, chunk.words,
                      &piece->drift, tools->bins);
-    move_bins(p, tools, output);
+    move_bins(p, tools, output, part->job->generation);
     return TM_OK;
 }
 

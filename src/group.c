@@ -177,17 +177,18 @@ bool tm_group_join(struct tm_pipeline *pipeline, struct tm_job *job)
 
 /* --- from phase to phase -------------------------------------------------*/
 
-static void park(struct tm_job *job)
+static void park(struct tm_pipeline *p, struct tm_job *job)
 {
     job->next = job->group->parked;
     job->group->parked = job;
+    p->parked++;
 }
 
-bool tm_group_admit(struct tm_job *job)
+bool tm_group_admit(struct tm_pipeline *pipeline, struct tm_job *job)
 {
     if (job->group == NULL || job->phase == job->group->phase)
         return true;
-    park(job);
+    park(pipeline, job);
     return false;
 }
 
@@ -201,7 +202,8 @@ static void unpark(struct tm_pipeline *p, struct tm_group *group)
         struct tm_job *job = jobs;
 
         jobs = job->next;
-        if (tm_group_admit(job))
+        p->parked--;
+        if (tm_group_admit(p, job))
             tm_jobs_add(&p->ready, job);
     }
     pthread_cond_broadcast(&p->work);
@@ -228,7 +230,7 @@ static void leave_phase(struct tm_pipeline *p, struct tm_job *job)
 {
     if (job->unit.aim == TM_AIM_OUTPUT) {
         job->phase++;
-        park(job);
+        park(p, job);
         return;
     }
     job->stream = NULL;

@@ -76,7 +76,7 @@ uint64_t tm_groups_memory(const struct tm_plan *plan);
 bool tm_group_join(struct tm_pipeline *pipeline, struct tm_job *job);
 
 /* Whether the job's phase has come; else it is parked. Under the lock. */
-bool tm_group_admit(struct tm_job *job);
+bool tm_group_admit(struct tm_pipeline *pipeline, struct tm_job *job);
 
 /*
  * The worker's part of a unit of a group that is not made yet: true if it was

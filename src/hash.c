@@ -54,7 +54,7 @@ void tm_stream_reset(struct tm_stream *stream, size_t width, size_t shard)
     stream->open = true;
     stream->shard = shard;
     stream->cut = stream->written = stream->hashed = 0;
-    stream->all_cut = false;
+    stream->all_cut = stream->finishing = false;
     tm_hasher_reset(&stream->whole);
     tm_hasher_reset(&stream->tensor);
     for (size_t i = 0; i < width; i++)
@@ -235,6 +235,14 @@ static void complete_made(struct tm_pipeline *p, const struct tm_stream *stream,
         tm_made_complete(&p->results->made[i], i, number, p->results, probe);
 }
 
+static void add_stats(struct tm_sum_stats *all,
+                      const struct tm_sum_stats *stats)
+{
+    all->nonfinite_inputs += stats->nonfinite_inputs;
+    all->nonfinite_outputs += stats->nonfinite_outputs;
+    all->overflows += stats->overflows;
+}
+
 static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
                                 const struct tm_job *job, size_t number,
                                 size_t *next)
@@ -255,6 +263,7 @@ static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
             hash_input(p, stream, job, number, c);
     if (plan->num_coded > 0)
         hash_chunks(p, stream, job, tile, next);
+    add_stats(&p->results->stats[tile->tensor], &job->stats[number]);
     if (!is_last(plan, tile))
         return TM_OK;
     if (is_copy)
@@ -296,7 +305,7 @@ enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
     size_t next = 0;
 
     job->num_writes = 0;
-    if (plan->has_manifest)
+    if (plan->has_manifest || plan->product == TM_MODEL)
         tm_hasher_add(&stream->whole, job->slot + unit->output,
                       unit->end - unit->begin);
     if (is_end)
@@ -314,5 +323,7 @@ enum tm_status tm_hash(struct tm_pipeline *pipeline, struct tm_stream *stream,
         if (is_last(plan, tile))
             complete_made(pipeline, stream, tile->tensor);
     }
+    if (status == TM_OK && job->is_marked)
+        tm_mark_note(&pipeline->mark, pipeline, stream);
     return status;
 }

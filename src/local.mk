@@ -10,6 +10,7 @@ libtaumerge_a_SOURCES = \
 	src/commands.c src/commands.h \
 	src/compute.c \
 	src/config_file.c src/config_file.h \
+	src/confinement.c src/confinement.h \
 	src/cpus.c src/cpus.h \
 	src/diff.c \
 	src/digests.c src/digests.h \
@@ -17,14 +18,19 @@ libtaumerge_a_SOURCES = \
 	src/given.c src/given.h \
 	src/group.c src/group.h \
 	src/hash.c \
+	src/head.c src/head.h \
 	src/inputs.c src/inputs.h \
 	src/inspect.c \
 	src/inspect_vector.c src/inspect_vector.h \
+	src/keeper.c src/keeper.h \
+	src/kept.c src/kept.h \
 	src/layers.c src/layers.h \
 	src/made.c src/made.h \
 	src/made_append.c \
 	src/made_manifest.c src/made_manifest.h \
 	src/manifest.c src/manifest.h \
+	src/mark.c src/mark.h \
+	src/mark_take.c \
 	src/merge.c \
 	src/method.h \
 	src/methods_command.c \
@@ -53,19 +59,25 @@ libtaumerge_a_SOURCES = \
 	src/recorded.c src/recorded.h \
 	src/report.c src/report.h \
 	src/results.c src/results.h \
+	src/resume.c src/resume.h \
 	src/run.c src/run.h \
 	src/series.c src/series.h \
+	src/shard_files.c src/shard_files.h \
 	src/side_files.c \
 	src/signals.c src/signals.h \
 	src/sources.c \
-	src/staging.c src/staging.h \
+	src/staging.c src/staging.h src/staging_parts.h \
+	src/staging_check.c \
+	src/staging_publish.c \
+	src/staging_remove.c \
 	src/strips.c src/strips.h \
 	src/table.c src/table.h \
 	src/task.c src/task.h \
 	src/unit.c src/unit.h \
 	src/unlisted.c src/unlisted.h \
-	src/verify.c \
+	src/verify.c src/verify.h \
 	src/verify_base.c src/verify_base.h \
+	src/verify_kept.c src/verify_kept.h \
 	src/verify_vector.c src/verify_vector.h \
 	src/vocabulary.c src/vocabulary.h \
 	src/work.c src/work.h \

@@ -33,7 +33,7 @@ uint64_t tm_made_memory(const struct tm_plan *plan)
             output->num_records *
                 (sizeof(struct tm_coded) + sizeof(struct tm_vector_stats)) +
             output->num_chunks * sizeof(uint32_t) +
-            TM_DRIFT_BINS * sizeof(uint64_t);
+            2 * TM_DRIFT_BINS * sizeof(uint64_t);
     }
     return bytes;
 }
@@ -96,10 +96,12 @@ enum tm_status tm_made_init(struct tm_made *made, const struct tm_plan *plan,
         .records = calloc(output->num_records + 1, sizeof(*made->records)),
         .stats = calloc(output->num_records + 1, sizeof(*made->stats)),
         .lengths = calloc(output->num_chunks + 1, sizeof(*made->lengths)),
-        .counts = calloc(TM_DRIFT_BINS, sizeof(*made->counts)),
+        .counts = {calloc(TM_DRIFT_BINS, sizeof(uint64_t)),
+                   calloc(TM_DRIFT_BINS, sizeof(uint64_t))},
     };
     if (made->shards == NULL || made->records == NULL || made->stats == NULL ||
-        made->lengths == NULL || made->counts == NULL || !init_shards(made))
+        made->lengths == NULL || made->counts[0] == NULL ||
+        made->counts[1] == NULL || !init_shards(made))
         return tm_no_memory();
     fill_records(made);
     return TM_OK;
@@ -124,8 +126,20 @@ void tm_made_free(struct tm_made *made)
     free(made->records);
     free(made->stats);
     free(made->lengths);
-    free(made->counts);
+    free(made->counts[0]);
+    free(made->counts[1]);
     *made = (struct tm_made){0};
+}
+
+void tm_made_settle(struct tm_made *made, unsigned generation)
+{
+    uint64_t *from = made->counts[generation];
+    uint64_t *to = made->counts[1 - generation];
+
+    for (size_t i = 0; i < TM_DRIFT_BINS; i++) {
+        to[i] += from[i];
+        from[i] = 0;
+    }
 }
 
 struct tm_made_counts tm_made_count(const struct tm_made *made)
@@ -220,13 +234,34 @@ static enum tm_status reserve_header(struct tm_made *made, size_t number)
 
     shard->header_bytes =
         (text.length + HEADER_UNIT - 1) / HEADER_UNIT * HEADER_UNIT;
-    shard->position = shard->header_bytes;
+    if (shard->marked == 0)
+        shard->position = shard->marked = shard->header_bytes;
+    shard->synced = shard->marked;
     free(text.bytes);
     if (status == TM_OK && shard->header_bytes - 8 > TM_HEADER_MAX)
         return tm_error(TM_BAD_DATA,
                         "%s: its header would be larger than 100 MB",
                         shard->path);
     return status;
+}
+
+/* Goes on with a kept file, where only what was checked may stay. */
+static enum tm_status reopen(struct tm_made_shard *shard, struct tm_disk *disk,
+                             struct tm_staging *staging, const char *name,
+                             enum tm_direct direct)
+{
+    struct tm_call cut = {.kind = TM_CALL_TRUNCATE,
+                          .size = tm_round_down(shard->position, TM_BLOCK)};
+    const enum tm_status status = tm_file_reopen(
+        disk->engine, staging->fd, name, shard->path, direct, &shard->file);
+
+    cut.fd = shard->file.fd;
+    if (status == TM_OK && shard->position < shard->header_bytes)
+        return tm_error(TM_CANT_CREATE, "%s: the last mark does not fit",
+                        shard->path);
+    return status == TM_OK ? tm_disk_call(disk, &cut, TM_IO_ERROR, shard->path,
+                                          "set the size")
+                           : status;
 }
 
 enum tm_status tm_made_create(struct tm_made *made, struct tm_disk *disk,
@@ -236,6 +271,7 @@ enum tm_status tm_made_create(struct tm_made *made, struct tm_disk *disk,
 
     for (size_t i = 0; i < made->output->num_shards && status == TM_OK; i++) {
         struct tm_made_shard *shard = &made->shards[i];
+        const bool is_kept = shard->marked > 0; /* as tm_mark_take found it */
         const char *name =
             tm_path_join(&staging->arena, made->output->directory,
                          made->output->shards[i].name);
@@ -246,7 +282,9 @@ enum tm_status tm_made_create(struct tm_made *made, struct tm_disk *disk,
         status = tm_staging_make_parents(staging, name);
         if (status == TM_OK)
             status = reserve_header(made, i);
-        if (status == TM_OK)
+        if (status == TM_OK && is_kept)
+            status = reopen(shard, disk, staging, name, direct);
+        else if (status == TM_OK)
             status = tm_file_create(disk->engine, staging->fd, name,
                                     shard->path, 0, direct, &shard->file);
     }
@@ -408,6 +446,7 @@ enum tm_status tm_made_finish(struct tm_made *made, struct tm_disk *disk)
 {
     enum tm_status status = TM_OK;
 
+    tm_made_settle(made, 1);
     for (size_t i = 0; i < made->output->num_shards && status == TM_OK; i++)
         status = finish_shard(made, i, disk);
     return status;

@@ -13,6 +13,7 @@
 #ifndef TM_SRC_MADE_H
 #define TM_SRC_MADE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "io/digest.h"
@@ -56,6 +57,9 @@ struct tm_made_shard {
     uint64_t bytes;          /* of the finished file */
     struct tm_hasher chunks; /* of the digests of a tensor's chunks so far */
     struct tm_made_counts counts;
+    uint64_t marked; /* the position at the last mark (src/mark.h) */
+    bool is_touched; /* chunks have come since then, if only empty ones */
+    uint64_t synced; /* the position up to which that was made durable */
 };
 
 struct tm_made {
@@ -65,8 +69,16 @@ struct tm_made {
     struct tm_coded *records; /* as many as output->records */
     struct tm_vector_stats *stats;
     uint32_t *lengths;
-    uint64_t *counts; /* TM_DRIFT_BINS; under the run's lock */
+    /*
+     * Histograms, TM_DRIFT_BINS counters each; under the run's lock. Units add
+     * to that of their generation, which changes at each mark: so the one of
+     * the mark's has nothing of the units behind it.
+     */
+    uint64_t *counts[2];
 };
+
+/* Adds the counts of one generation to the other's, where all then are. */
+void tm_made_settle(struct tm_made *made, unsigned generation);
 
 /* The counts of all shards together. */
 struct tm_made_counts tm_made_count(const struct tm_made *made);

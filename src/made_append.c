@@ -65,6 +65,7 @@ static void note_piece(struct tm_made *made, size_t number,
         piece->words * tm_word_bytes(dtype);
     shard->counts.stored_bytes[piece->coding] += piece->length;
     add_drift(&made->stats[number], &piece->drift);
+    shard->is_touched = true;
 }
 
 /*

@@ -49,9 +49,9 @@ static bool print_counts(const struct tm_made *made, unsigned bits,
     const size_t step = (size_t)1 << (MANTISSA_BITS - bits);
     size_t end = TM_DRIFT_BINS, begin = 0;
 
-    while (begin < end && made->counts[begin] == 0)
+    while (begin < end && made->counts[0][begin] == 0)
         begin++;
-    while (end > begin && made->counts[end - 1] == 0)
+    while (end > begin && made->counts[0][end - 1] == 0)
         end--;
     *first = begin / step;
     *text = (struct tm_text){0};
@@ -62,7 +62,7 @@ static bool print_counts(const struct tm_made *made, unsigned bits,
         char number[24];
 
         for (size_t k = i; k < i + step; k++)
-            count += made->counts[k];
+            count += made->counts[0][k];
         snprintf(number, sizeof(number), "%s%llu", i > *first * step ? "," : "",
                  (unsigned long long)count);
         if (!tm_text_append(text, number, strlen(number)))

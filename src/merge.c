@@ -72,6 +72,7 @@ static const struct tm_task_kind merging = {
              "       taumerge merge -b BASE [-t VECTOR [-w WEIGHT]]... -o OUT",
     .check = check,
     .prepare = prepare,
+    .is_worth = tm_series_is_worth,
     .clean_up = tm_series_remove,
     .plan = plan,
     .write = write_beside,

@@ -6,11 +6,13 @@
 
 #include "src/options.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/text.h"
 #include "src/argument.h"
 
 /* Enough for any disk; little on the machines this is for. */
@@ -19,6 +21,7 @@
 #define MAX_THREADS 1024
 
 #define MERGING (TM_FOR_MERGE | TM_FOR_PLAN)
+#define MAKING  (TM_FOR_MERGE | TM_FOR_DIFF | TM_FOR_APPLY)
 #define WRITING (MERGING | TM_FOR_DIFF | TM_FOR_APPLY)
 #define RUNNING (WRITING | TM_FOR_VERIFY)
 #define MOVING  (RUNNING | TM_FOR_INSPECT)
@@ -46,6 +49,8 @@ enum {
     OPT_SEED,
     OPT_TENSOR,
     OPT_PRINT_RECIPE,
+    OPT_RESUME,
+    OPT_RESTART,
 };
 
 static const struct option_line {
@@ -69,6 +74,9 @@ static const struct option_line {
     {"seed", OPT_SEED, MERGING, "N", "of random masks (0)"},
     {"output", 'o', WRITING, "OUT", "what to make"},
     {"force", 'f', WRITING, NULL, "replace OUT if it exists"},
+    {"resume", OPT_RESUME, MAKING, NULL,
+     "go on with what an interrupted run has kept"},
+    {"restart", OPT_RESTART, MAKING, NULL, "or throw that away"},
     {"as-vector", OPT_AS_VECTOR, MERGING, NULL,
      "store the result as a vector against the base"},
     {"codec", OPT_CODEC, MERGING | TM_FOR_DIFF, "CODEC",
@@ -253,6 +261,12 @@ static void set_flag(struct tm_options *o, int code)
     case OPT_PRINT_RECIPE:
         o->settings.print_recipe = true;
         break;
+    case OPT_RESUME:
+        o->settings.resume = true;
+        break;
+    case OPT_RESTART:
+        o->settings.restart = true;
+        break;
     case OPT_ALLOW_MISSING:
         o->recipe.allow_missing = true;
         break;
@@ -352,6 +366,73 @@ enum tm_status tm_options_isa(enum tm_isa *isa)
                     cap);
 }
 
+/*
+ * Seconds between marks (src/keeper.h): often enough that little is lost, and
+ * seldom enough that nobody notices what they cost (docs/reliability.md).
+ */
+#define INTERVAL 1.0
+
+/* TAUMERGE_JOURNAL, for tests and measurements: seconds, or "off". */
+static enum tm_status take_interval(struct tm_settings *settings)
+{
+    const char *text = getenv("TAUMERGE_JOURNAL");
+
+    settings->journal = INTERVAL;
+    if (text == NULL || text[0] == '\0')
+        return TM_OK;
+    if (strcmp(text, "off") == 0) {
+        settings->journal = -1;
+        return TM_OK;
+    }
+    if (tm_argument_number(text, &settings->journal) && settings->journal >= 0)
+        return TM_OK;
+    return tm_error(TM_USAGE,
+                    "TAUMERGE_JOURNAL: '%s' is neither a number of seconds nor "
+                    "off",
+                    text);
+}
+
+/* Appends a word as a shell would have to be given it. */
+static bool quote(struct tm_text *text, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789%+,-./:=@_";
+    bool complete = true;
+
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0')
+        return tm_text_append(text, word, strlen(word));
+    complete &= tm_text_append(text, "'", 1);
+    for (; *word != '\0'; word++)
+        complete &= *word == '\'' ? tm_text_append(text, "'\\''", 4)
+                                  : tm_text_append(text, word, 1);
+    complete &= tm_text_append(text, "'", 1);
+    return complete;
+}
+
+/* The command that goes on with this one, for when it is interrupted. */
+static enum tm_status tell_command(int argc, char **argv,
+                                   struct tm_options *options)
+{
+    struct tm_text text = {0};
+    bool complete = quote(&text, program_invocation_name);
+
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--restart") == 0 ||
+            strcmp(argv[i], "--resume") == 0)
+            continue;
+        complete &= tm_text_append(&text, " ", 1);
+        complete &= quote(&text, argv[i]);
+        if (i == 0)
+            complete &= tm_text_append(&text, " --resume", 9);
+    }
+    options->settings.command =
+        complete ? tm_arena_copy(&options->arena, text.bytes, text.length)
+                 : NULL;
+    free(text.bytes);
+    return options->settings.command != NULL ? TM_OK : tm_no_memory();
+}
+
 /* Room for as many values of repeated options as there are arguments. */
 static enum tm_status make_room(struct tm_options *options, int argc)
 {
@@ -373,6 +454,7 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
     struct option longs[NUM_LINES + 1];
     char shorts[2 * NUM_LINES + 2];
     bool has_weight = false;
+    enum tm_status status;
     int code;
 
     *options = (struct tm_options){.settings = {.memory = DEFAULT_MEMORY}};
@@ -382,8 +464,6 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
     opterr = 0;
     optind = 0; /* start anew, also in a second call (fuzzing) */
     while ((code = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        enum tm_status status;
-
         if (code == ':')
             return tm_error(TM_USAGE, "%s: needs an argument",
                             argv[optind - 1]);
@@ -396,7 +476,12 @@ enum tm_status tm_options_parse(int argc, char **argv, unsigned command,
     options->paths = argv + optind;
     options->num_paths = (size_t)(argc - optind);
     options->settings.fault = getenv("TAUMERGE_FAULT");
-    return tm_options_isa(&options->settings.isa);
+    if (options->settings.resume && options->settings.restart)
+        return tm_error(TM_USAGE, "--resume and --restart: which of them?");
+    status = take_interval(&options->settings);
+    if (status == TM_OK)
+        status = tell_command(argc, argv, options);
+    return status == TM_OK ? tm_options_isa(&options->settings.isa) : status;
 }
 
 void tm_options_free(struct tm_options *options)

@@ -43,6 +43,7 @@ struct tm_options {
     size_t num_overrides;
     struct tm_recipe_alias *aliases; /* of other documents (src/series.h) */
     bool *is_made;                   /* which of them this run has made */
+    bool *is_worth;                  /* or begun, and would be long in again */
     size_t num_aliases;
     bool is_alias;             /* document is one of them, made for another */
     struct tm_vector *vectors; /* recipe.vectors, owned */

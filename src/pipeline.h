@@ -34,6 +34,7 @@
 #include "src/budget.h"
 #include "src/group.h"
 #include "src/made.h"
+#include "src/mark.h"
 #include "src/results.h"
 #include "src/strips.h"
 #include "src/unit.h"
@@ -57,14 +58,19 @@ struct tm_job {
     size_t num_checks;
     struct tm_write *writes; /* filled in by the ordered stage */
     size_t num_writes;
-    struct tm_stream *stream; /* NULL: nothing of it is written */
-    uint64_t sequence;        /* of the unit in its shard */
-    struct tm_group *group;   /* NULL: it is of none */
-    unsigned phase;           /* of it, that the job is in or waits for */
-    double *sums;             /* that measuring it gave, block by block */
-    uint64_t *ties;           /* of each select, before the unit */
-    bool is_counted;          /* ties are known */
-    bool is_decoded;          /* coded sources are in the slot (unit.h) */
+    struct tm_stream *stream;   /* NULL: nothing of it is written */
+    uint64_t sequence;          /* of the unit in its shard */
+    uint64_t order;             /* of the unit among all that are written */
+    unsigned generation;        /* of counts (src/made.h) */
+    bool is_busy;               /* it has a unit that is not written yet */
+    bool is_marked;             /* a mark comes behind it (src/mark.h) */
+    struct tm_sum_stats *stats; /* of its tiles */
+    struct tm_group *group;     /* NULL: it is of none */
+    unsigned phase;             /* of it, that the job is in or waits for */
+    double *sums;               /* that measuring it gave, block by block */
+    uint64_t *ties;             /* of each select, before the unit */
+    bool is_counted;            /* ties are known */
+    bool is_decoded;            /* coded sources are in the slot (unit.h) */
     struct tm_job *next;
 };
 
@@ -84,6 +90,7 @@ struct tm_stream {
     uint64_t cut;     /* units so far */
     uint64_t written; /* units so far */
     bool all_cut;
+    bool finishing; /* all is written: it is being synced and closed */
     /* Of whoever hashes; under the lock unless `hashing`. */
     bool hashing;
     uint64_t hashed;         /* units so far */
@@ -106,7 +113,9 @@ struct tm_pipeline {
     struct tm_jobs ready;
     struct tm_jobs hashed;
     struct tm_groups groups;
-    bool closed; /* no more work will come */
+    struct tm_mark mark; /* of the unit that is marked; whose turn it is */
+    size_t parked;       /* jobs in groups */
+    bool closed;         /* no more work will come */
     enum tm_status status;
 };
 

@@ -63,6 +63,7 @@ enum tm_product {
 struct tm_input_file {
     const char *path;
     struct tm_identity identity;
+    struct tm_digest header_digest; /* zeros: of a stored vector's shard */
 };
 
 #define TM_NO_FILE UINT32_MAX
@@ -348,6 +349,9 @@ static inline uint64_t tm_plan_count(const struct tm_plan_tensor *tensor)
 {
     return tensor->operation == TM_COPY ? tensor->bytes : tensor->elements;
 }
+
+/* Bytes of all output shards, as the plan has them. */
+uint64_t tm_plan_shard_bytes(const struct tm_plan *plan);
 
 /* Bytes that are read of source `column` of tensor number `tensor`. */
 uint64_t tm_plan_source_bytes(const struct tm_plan *plan, size_t tensor,

@@ -10,6 +10,7 @@
 #include "config.h"
 #endif
 
+#include <limits.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ enum tm_status tm_plan_add_files(struct tm_plan *plan,
         if (path == NULL)
             return tm_no_memory();
         plan->files[plan->num_files++] =
-            (struct tm_input_file){path, shard->identity};
+            (struct tm_input_file){path, shard->identity, shard->header_digest};
     }
     return TM_OK;
 }
@@ -132,7 +133,11 @@ static void in_turn(struct tm_opening *openings, size_t count, step *what)
 /* Runs a step that needs neither disk nor plan's lists, a thread each. */
 static void in_parallel(struct tm_opening *openings, size_t count, step *what)
 {
-#pragma omp parallel for schedule(dynamic, 1) num_threads((int)count)
+    const unsigned others =
+        count == 0 ? 0 : (unsigned)(count < INT_MAX ? count - 1 : INT_MAX - 1);
+    const unsigned threads = tm_cpus_startable(others) + 1;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)threads)
     for (size_t i = 0; i < count; i++)
         if (openings[i].status == TM_OK)
             openings[i].status = what(&openings[i]);

@@ -97,3 +97,12 @@ enum tm_status tm_plan_print_tensors(const struct tm_plan_view *view)
     return tm_error(TM_USAGE, "--tensor: '%s' fits the name of no tensor",
                     view->glob);
 }
+
+uint64_t tm_plan_shard_bytes(const struct tm_plan *plan)
+{
+    uint64_t bytes = 0;
+
+    for (size_t s = 0; s < plan->num_shards; s++)
+        bytes += plan->shards[s].size;
+    return bytes;
+}

@@ -145,6 +145,11 @@ struct tm_settings {
     enum tm_codec codec; /* of stored vectors that are made */
     bool as_vector;      /* merge: store the result against the base */
     bool force;
+    bool resume;        /* go on with what an interrupted run has kept */
+    bool restart;       /* or throw it away */
+    bool keeps_journal; /* when OUT is complete: it is a step on the way */
+    double journal; /* seconds between marks (src/keeper.h); negative: none */
+    const char *command; /* what the user typed, with --resume */
     bool json;
     bool lax;                 /* unknown keys are warnings */
     bool print_recipe;        /* plan: print the recipe and no more */

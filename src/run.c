@@ -15,8 +15,10 @@
 #include "io/path.h"
 #include "src/cpus.h"
 #include "src/inputs.h"
+#include "src/keeper.h"
 #include "src/pipeline.h"
 #include "src/progress.h"
+#include "src/shard_files.h"
 #include "src/signals.h"
 
 /* The size of a huge page on x86-64 and, mostly, aarch64. */
@@ -33,6 +35,8 @@ struct run {
     struct tm_unit_limits limits;
     struct tm_stream streams[TM_OPEN_STREAMS];
     struct tm_progress progress;
+    struct tm_keeper keeper;
+    const struct tm_start *start;
 
     unsigned char *pool;
     size_t pool_bytes;
@@ -41,7 +45,10 @@ struct run {
     struct tm_job *waiting;  /* cut, but file or stream are not to be had */
     size_t reading, writing; /* jobs in these stages */
     uint64_t bytes_read, bytes_written; /* by units that are done with it */
+    uint64_t bytes_kept;                /* written by the run before */
+    uint64_t order; /* units that are written, as they were cut */
     bool all_cut;
+    double stopped;        /* when a signal asked for an end; 0: none has */
     enum tm_status status; /* of the first failure */
 };
 
@@ -90,9 +97,10 @@ static enum tm_status make_jobs(struct run *run)
         job->writes = calloc(run->plan->num_outputs + 1, sizeof(*job->writes));
         job->sums = calloc(budget->unit_sums + 1, sizeof(*job->sums));
         job->ties = calloc(budget->work.selects + 1, sizeof(*job->ties));
-        if (job->transfers == NULL || job->pieces == NULL ||
-            job->checks == NULL || job->writes == NULL || job->sums == NULL ||
-            job->ties == NULL ||
+        job->stats = calloc(budget->tiles + 1, sizeof(*job->stats));
+        if (job->stats == NULL || job->transfers == NULL ||
+            job->pieces == NULL || job->checks == NULL || job->writes == NULL ||
+            job->sums == NULL || job->ties == NULL ||
             !tm_unit_init(&job->unit, run->plan, &run->limits))
             return tm_no_memory();
         tm_jobs_add(&run->idle, job);
@@ -120,6 +128,9 @@ static enum tm_status prepare(struct run *run)
     if (status == TM_OK &&
         !tm_cutter_init(&run->cutter, run->plan, &run->limits))
         status = tm_no_memory();
+    if (status == TM_OK && run->start->is_resumed)
+        tm_cutter_start(&run->cutter, run->start->place.shard,
+                        run->start->place.position);
     if (status == TM_OK && !tm_groups_init(&run->pipeline.groups, run->plan))
         status = tm_no_memory();
     for (size_t i = 0; i < TM_OPEN_STREAMS && status == TM_OK; i++)
@@ -141,6 +152,7 @@ static void release(struct run *run)
         free(run->jobs[i].writes);
         free(run->jobs[i].sums);
         free(run->jobs[i].ties);
+        free(run->jobs[i].stats);
         tm_unit_free(&run->jobs[i].unit);
     }
     free(run->jobs);
@@ -149,6 +161,8 @@ static void release(struct run *run)
     if (run->pool != NULL)
         munmap(run->pool, run->pool_bytes);
     tm_groups_free(&run->pipeline.groups);
+    tm_mark_free(&run->pipeline.mark);
+    tm_keeper_free(&run->keeper);
     tm_cutter_free(&run->cutter);
     tm_inputs_free(&run->inputs);
 }
@@ -164,42 +178,28 @@ static void set_status(struct run *run, enum tm_status status)
 /* All files are made at once. */
 static enum tm_status create_files(struct run *run)
 {
-    enum tm_status vectors = TM_OK;
+    enum tm_status status = TM_OK;
 
-    for (size_t i = 0; i < run->plan->num_outputs && vectors == TM_OK; i++)
-        vectors = tm_made_create(&run->pipeline.results->made[i], run->disk,
-                                 run->staging, run->settings->direct);
-    if (vectors != TM_OK || run->plan->product != TM_MODEL)
-        return vectors;
-    for (size_t i = 0; i < run->plan->num_shards; i++) {
-        const struct tm_plan_shard *shard = &run->plan->shards[i];
-        const char *path = tm_staging_path(run->staging, shard->name);
-        struct tm_file file;
-        enum tm_status status;
-
-        if (path == NULL)
-            return tm_no_memory();
-        status =
-            tm_file_create(run->disk->engine, run->staging->fd, shard->name,
-                           path, shard->size, run->settings->direct, &file);
-        if (status == TM_OK)
-            status = tm_file_close(run->disk->engine, &file);
-        if (status != TM_OK)
-            return status;
-    }
-    return TM_OK;
+    for (size_t i = 0; i < run->plan->num_outputs && status == TM_OK; i++)
+        status = tm_made_create(&run->pipeline.results->made[i], run->disk,
+                                run->staging, run->settings->direct);
+    if (status == TM_OK && run->plan->product == TM_MODEL)
+        status = tm_shard_files_make(run->plan, run->settings, run->staging,
+                                     run->start);
+    return status;
 }
 
-static enum tm_status open_shard(struct run *run, size_t number,
-                                 struct tm_file *file)
+/* Puts the stream to where the kept run has left it. */
+static void resume_stream(struct run *run, struct tm_stream *stream)
 {
-    const struct tm_plan_shard *shard = &run->plan->shards[number];
-    const char *path = tm_staging_path(run->staging, shard->name);
+    struct tm_unpack from = {.at = run->start->stream,
+                             .left = run->start->stream_length};
 
-    if (path == NULL)
-        return tm_no_memory();
-    return tm_file_reopen(run->disk->engine, run->staging->fd, shard->name,
-                          path, run->settings->direct, file);
+    if (!tm_mark_resume(&from, run->plan, &run->start->place, stream))
+        set_status(run, tm_error(TM_CANT_CREATE,
+                                 "%s: the last mark does not fit (--restart "
+                                 "throws it away)",
+                                 run->staging->journal_path));
 }
 
 /* The stream of output shard `number`; NULL while all are busy. */
@@ -211,12 +211,15 @@ static struct tm_stream *stream_of(struct run *run, size_t number)
     if (stream->open)
         return stream->shard == number ? stream : NULL;
     if (run->plan->product == TM_MODEL)
-        status = open_shard(run, number, &stream->file);
+        status = tm_shard_files_open(run->plan, run->settings, run->staging,
+                                     number, &stream->file);
     if (status != TM_OK) {
         set_status(run, status);
         return NULL;
     }
     tm_stream_reset(stream, run->plan->width, number);
+    if (run->start->is_resumed && number == run->start->place.shard)
+        resume_stream(run, stream);
     return stream;
 }
 
@@ -239,7 +242,7 @@ static void finish_stream(struct run *run, struct tm_stream *stream)
         close_stream(run, stream); /* it had no file */
         return;
     }
-    if (size % TM_BLOCK != 0)
+    if (size % TM_BLOCK != 0 || run->start->is_resumed)
         status = tm_disk_call(run->disk, &truncate_it, TM_IO_ERROR,
                               stream->file.path, "set the size");
     if (status != TM_OK) {
@@ -295,7 +298,7 @@ static void start_transfers(struct run *run, struct tm_job *job,
 static void pass_to_workers(struct run *run, struct tm_job *job)
 {
     pthread_mutex_lock(&run->pipeline.lock);
-    if (tm_group_admit(job)) {
+    if (tm_group_admit(&run->pipeline, job)) {
         tm_jobs_add(&run->pipeline.ready, job);
         pthread_cond_signal(&run->pipeline.work);
     }
@@ -359,8 +362,11 @@ static void take_place(struct run *run, struct tm_job *job)
 {
     struct tm_stream *stream = job->stream;
 
+    job->is_busy = job->is_marked = false;
     if (stream == NULL)
         return;
+    job->is_busy = true;
+    tm_keeper_cut(&run->keeper, job, ++run->order);
     job->sequence = stream->cut++;
     stream->all_cut = job->unit.end == run->plan->shards[job->unit.shard].size;
 }
@@ -368,7 +374,8 @@ static void take_place(struct run *run, struct tm_job *job)
 /* Starts units while there are slots, files and streams for them. */
 static void start_units(struct run *run)
 {
-    while (run->status == TM_OK && !run->all_cut) {
+    while (run->status == TM_OK && !run->all_cut && run->stopped == 0 &&
+           !tm_keeper_holds(&run->keeper)) {
         struct tm_job *job = run->waiting;
 
         if (job == NULL) {
@@ -421,12 +428,28 @@ static void writes_done(struct run *run, struct tm_job *job)
     struct tm_stream *stream = job->stream;
 
     run->writing--;
+    job->is_busy = false;
     run->bytes_written += written_by(run->plan, job);
     stream->written++;
-    if (stream->all_cut && stream->written == stream->cut &&
-        run->status == TM_OK)
-        finish_stream(run, stream);
     tm_jobs_add(&run->idle, job);
+}
+
+/*
+ * Finishes the streams whose units are all written. A file that is synced for
+ * a mark must stay open until that is done.
+ */
+static void finish_streams(struct run *run)
+{
+    for (size_t i = 0; i < TM_OPEN_STREAMS; i++) {
+        struct tm_stream *stream = &run->streams[i];
+
+        if (run->status != TM_OK || !stream->open || stream->finishing ||
+            !stream->all_cut || stream->written < stream->cut ||
+            tm_keeper_syncs(&run->keeper, &stream->file))
+            continue;
+        stream->finishing = true;
+        finish_stream(run, stream);
+    }
 }
 
 static void start_writes(struct run *run, struct tm_job *job)
@@ -489,6 +512,11 @@ static void complete(struct run *run, struct tm_transfer *transfer)
     struct tm_job *job = transfer->owner;
 
     set_status(run, transfer->status);
+    if (transfer->owner == &run->keeper) {
+        if (run->status == TM_OK)
+            set_status(run, tm_keeper_complete(&run->keeper, transfer));
+        return;
+    }
     if (transfer->kind == TM_OP_SYNC) {
         for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
             if (transfer == &run->streams[i].sync)
@@ -524,6 +552,8 @@ static bool is_finished(struct run *run)
     for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
         if (run->streams[i].open)
             return false;
+    if (run->keeper.stage != TM_KEEPER_IDLE)
+        return false;
     return run->all_cut && run->idle.count == run->plan->budget.slots;
 }
 
@@ -534,9 +564,78 @@ static bool is_moving(struct run *run)
            run->idle.count + (run->waiting != NULL) < run->plan->budget.slots;
 }
 
+/* --- marks ---------------------------------------------------------------*/
+
+/* Whether everything up to the mark at hand is written. */
+static bool is_mark_written(const struct run *run)
+{
+    const struct tm_mark_place *mark = &run->pipeline.mark.place;
+
+    for (size_t i = 0; i < run->plan->budget.slots; i++)
+        if (run->jobs[i].is_busy && run->jobs[i].order <= run->keeper.order)
+            return false;
+    /* What is complete is synced when it is closed. */
+    for (size_t i = 0; i < TM_OPEN_STREAMS; i++) {
+        const struct tm_stream *stream = &run->streams[i];
+        const bool is_complete =
+            stream->finishing ||
+            mark->position == run->plan->shards[mark->shard].size;
+
+        if (stream->open && (stream->shard < mark->shard ||
+                             (stream->shard == mark->shard && is_complete)))
+            return false;
+    }
+    return true;
+}
+
+/* Takes the mark at hand on, if its time has come. */
+static void keep(struct run *run)
+{
+    struct tm_file closed = {.fd = -1};
+    const size_t shard = run->pipeline.mark.place.shard;
+    struct tm_stream *stream = &run->streams[shard % TM_OPEN_STREAMS];
+
+    if (run->status != TM_OK || run->keeper.stage != TM_KEEPER_UNITS ||
+        !is_mark_written(run))
+        return;
+    set_status(
+        run, tm_keeper_sync(&run->keeper, stream->open && stream->shard == shard
+                                              ? &stream->file
+                                              : &closed));
+}
+
+/* Whether nothing moves any more, now that no unit is started. */
+static bool is_drained(struct run *run)
+{
+    size_t parked;
+
+    pthread_mutex_lock(&run->pipeline.lock);
+    parked = run->pipeline.parked;
+    pthread_mutex_unlock(&run->pipeline.lock);
+    return run->disk->in_flight == 0 &&
+           run->idle.count + (run->waiting != NULL) + parked ==
+               run->plan->budget.slots;
+}
+
+/* So long may what is under way take, when a signal has asked for an end. */
+#define STOPPING_SECONDS 1.5
+
+/* What a signal asks for: an end, with a mark if that can be had. */
 static void check_signals(struct run *run)
 {
-    if (run->status == TM_OK)
+    const size_t shard = run->keeper.last.shard;
+    bool is_done;
+
+    if (run->status != TM_OK || tm_signals_end() == 0)
+        return;
+    if (run->stopped == 0)
+        run->stopped = tm_clock();
+    is_done = run->keeper.stage == TM_KEEPER_IDLE && is_drained(run);
+    if (is_done && run->pipeline.parked == 0 &&
+        tm_keeper_mark_last(&run->keeper,
+                            &run->streams[shard % TM_OPEN_STREAMS]))
+        return;
+    if (is_done || tm_clock() - run->stopped > STOPPING_SECONDS)
         run->status = tm_signals_check();
 }
 
@@ -545,12 +644,14 @@ static void io_loop(struct run *run)
     for (;;) {
         struct tm_transfer *done;
 
-        check_signals(run);
         collect(run);
+        check_signals(run);
+        keep(run);
+        finish_streams(run);
         start_units(run);
         if (is_finished(run))
             break;
-        if (!is_moving(run)) {
+        if (!is_moving(run) && run->stopped == 0) {
             set_status(run,
                        tm_error(TM_SYSTEM, "too few open files are allowed for "
                                            "this merge (ulimit -n)"));
@@ -579,8 +680,12 @@ static void close_pipeline(struct tm_pipeline *p)
 /* The team: this thread moves bytes, the others compute. */
 static void run_team(struct run *run)
 {
-    const unsigned workers = run->plan->budget.workers;
+    const unsigned workers = tm_cpus_startable(run->plan->budget.workers);
 
+    if (workers == 0) {
+        set_status(run, tm_error(TM_SYSTEM, "cannot start threads"));
+        return;
+    }
 #pragma omp parallel num_threads((int)workers + 1)
     {
         if (omp_get_num_threads() == 1) {
@@ -603,12 +708,27 @@ static enum tm_status finish_vectors(struct run *run)
     return status;
 }
 
+/* Bytes of the output that an earlier run has written. */
+static uint64_t bytes_kept(const struct run *run)
+{
+    const struct tm_results *results = run->pipeline.results;
+    uint64_t bytes = 0;
+
+    if (run->plan->num_outputs == 0)
+        return run->start->place.bytes_done;
+    for (size_t i = 0; i < results->num_made; i++)
+        for (size_t k = 0; k < results->made[i].output->num_shards; k++)
+            bytes += results->made[i].shards[k].position -
+                     results->made[i].shards[k].header_bytes;
+    return bytes;
+}
+
 static void note_results(struct run *run)
 {
     struct tm_results *results = run->pipeline.results;
 
-    results->bytes_read = run->bytes_read;
-    results->bytes_written = run->bytes_written;
+    results->bytes_read = run->bytes_read - run->start->place.bytes_read;
+    results->bytes_written = run->bytes_written - run->bytes_kept;
     results->seconds = tm_clock() - run->progress.started;
     results->limit = tm_progress_limit(&run->progress);
     results->files_direct = run->inputs.num_direct;
@@ -617,13 +737,16 @@ static void note_results(struct run *run)
 
 enum tm_status tm_run(const struct tm_plan *plan,
                       const struct tm_settings *settings, struct tm_disk *disk,
-                      struct tm_staging *staging, struct tm_results *results)
+                      struct tm_staging *staging, const struct tm_start *start,
+                      struct tm_results *results)
 {
     struct run run = {
         .plan = plan,
         .settings = settings,
         .disk = disk,
         .staging = staging,
+        .start = start,
+        .bytes_read = start->place.bytes_read,
         .pipeline =
             {
                 .plan = plan,
@@ -637,9 +760,12 @@ enum tm_status tm_run(const struct tm_plan *plan,
 
     for (size_t i = 0; i < TM_OPEN_STREAMS; i++)
         run.streams[i].file.fd = -1;
+    tm_keeper_init(&run.keeper, &run.pipeline, staging, &start->place,
+                   plan->product == TM_CHECK ? -1 : settings->journal);
     run.status = prepare(&run);
     if (run.status == TM_OK)
         run.status = create_files(&run);
+    run.bytes_written = run.bytes_kept = bytes_kept(&run);
     tm_progress_start(&run.progress, settings->progress, plan->bytes_read,
                       plan->bytes_written);
     if (run.status == TM_OK)

@@ -23,14 +23,17 @@
 
 #include "src/plan.h"
 #include "src/results.h"
+#include "src/resume.h"
 #include "src/staging.h"
 
 /*
- * Makes the output shards of `plan` in the staging directory, synced. Fills in
- * `results`, which the caller has initialised.
+ * Makes the output shards of `plan` in the staging directory, synced, from
+ * `start` on. Fills in `results`, which the caller has initialised. On failure
+ * staging->num_marks tells whether it can be gone on with.
  */
 enum tm_status tm_run(const struct tm_plan *plan,
                       const struct tm_settings *settings, struct tm_disk *disk,
-                      struct tm_staging *staging, struct tm_results *results);
+                      struct tm_staging *staging, const struct tm_start *start,
+                      struct tm_results *results);
 
 #endif

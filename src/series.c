@@ -47,7 +47,10 @@ static enum tm_status add_aliases(struct tm_options *options,
         tm_arena_alloc(arena, (names->count + 1) * sizeof(*options->aliases));
     options->is_made =
         tm_arena_alloc(arena, (names->count + 1) * sizeof(*options->is_made));
-    if (options->aliases == NULL || options->is_made == NULL)
+    options->is_worth =
+        tm_arena_alloc(arena, (names->count + 1) * sizeof(*options->is_worth));
+    if (options->aliases == NULL || options->is_made == NULL ||
+        options->is_worth == NULL)
         return tm_no_memory();
     for (size_t i = 0; i < names->count; i++) {
         const char *name = names->names[i];
@@ -59,6 +62,7 @@ static enum tm_status add_aliases(struct tm_options *options,
         alias->path = place_of(arena, out, name);
         if (alias->name == NULL || alias->path == NULL)
             return tm_no_memory();
+        options->is_worth[options->num_aliases] = false;
         options->is_made[options->num_aliases++] = false;
     }
     return TM_OK;
@@ -120,6 +124,7 @@ static struct tm_options options_of(const struct tm_options *options,
     };
     own.settings.as_vector = false;
     own.settings.force = true; /* what a run that was killed left */
+    own.settings.keeps_journal = true;
     own.document = alias->name;
     own.is_alias = true;
     own.out = alias->path;
@@ -177,6 +182,7 @@ static enum tm_status make(struct walk *walk, size_t number)
     if (status == TM_OK)
         status = tm_task_make(&task, walk->kind);
     walk->options->is_made[number] = status == TM_OK;
+    walk->options->is_worth[number] = task.staging.num_marks > 0;
     tm_task_free(&task);
     walk->states[number] = MADE;
     return status;
@@ -185,9 +191,15 @@ static enum tm_status make(struct walk *walk, size_t number)
 /* Found now, not when the others have been made. */
 static enum tm_status check_out(const struct tm_options *options)
 {
+    struct tm_arena arena = {0};
+    const char *staging = tm_staging_sibling(&arena, options->out);
     struct stat st;
+    /* One that is complete but for the tidying still has that. */
+    const bool may_be_ours =
+        options->settings.resume && staging != NULL && lstat(staging, &st) == 0;
 
-    if (options->settings.force || lstat(options->out, &st) != 0)
+    tm_arena_free(&arena);
+    if (options->settings.force || may_be_ours || lstat(options->out, &st) != 0)
         return TM_OK;
     return tm_error(TM_CANT_CREATE, "%s: exists (--force replaces it)",
                     options->out);
@@ -212,6 +224,26 @@ enum tm_status tm_series_make(const struct tm_options *options,
     return status;
 }
 
+/* The output of a document, and what its staging directory has left. */
+static void remove_step(struct tm_disk *disk, const char *path)
+{
+    struct tm_arena arena = {0};
+    const char *staging = tm_staging_sibling(&arena, path);
+
+    tm_staging_remove(disk, path);
+    if (staging != NULL)
+        tm_staging_remove(disk, staging);
+    tm_arena_free(&arena);
+}
+
+bool tm_series_is_worth(const struct tm_options *options)
+{
+    for (size_t i = 0; i < options->num_aliases; i++)
+        if (options->is_worth[i])
+            return true;
+    return false;
+}
+
 void tm_series_remove(const struct tm_options *options)
 {
     struct tm_disk disk;
@@ -224,6 +256,6 @@ void tm_series_remove(const struct tm_options *options)
         return;
     for (size_t i = 0; i < options->num_aliases; i++)
         if (options->is_made[i])
-            tm_staging_remove(&disk, options->aliases[i].path);
+            remove_step(&disk, options->aliases[i].path);
     tm_disk_close(&disk);
 }

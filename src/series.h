@@ -28,6 +28,9 @@ const char *tm_series_first(const struct tm_options *options);
 enum tm_status tm_series_make(const struct tm_options *options,
                               const struct tm_task_kind *kind);
 
+/* Whether anything that tm_series_make has begun is worth keeping. */
+bool tm_series_is_worth(const struct tm_options *options);
+
 /* Removes what tm_series_make made. */
 void tm_series_remove(const struct tm_options *options);
 

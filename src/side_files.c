@@ -67,9 +67,24 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && strcasecmp(name + length - tail, end) == 0;
 }
 
+/* Whether a file of the output may have the name, so that no folder can. */
+static bool is_taken(const struct walk *walk, const char *name)
+{
+    const size_t count = sizeof(own_files) / sizeof(*own_files);
+
+    if (walk->is_whole)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(name, own_files[i]) == 0)
+            return true;
+    return ends_with(name, ".safetensors") ||
+           ends_with(name, ".safetensors.index.json");
+}
+
 /* Why a regular file is not copied, or NULL. */
 static const char *why_not(const struct walk *walk, const char *name)
 {
+    const char *last = tm_path_last(name);
     const size_t endings = sizeof(weight_endings) / sizeof(*weight_endings);
 
     if (!tm_utf8_is_valid(name, strlen(name)))
@@ -77,12 +92,12 @@ static const char *why_not(const struct walk *walk, const char *name)
     if (walk->is_whole)
         return NULL;
     for (size_t i = 0; i < sizeof(own_files) / sizeof(*own_files); i++)
-        if (strcmp(name, own_files[i]) == 0)
+        if (strcmp(last, own_files[i]) == 0)
             return "describes the base";
     if (name[strcspn(name, "\n\r\\")] != '\0')
         return "its name cannot be written in taumerge.xxh128";
     for (size_t i = 0; i < endings; i++)
-        if (ends_with(name, weight_endings[i]))
+        if (ends_with(last, weight_endings[i]))
             return "weights that are not merged";
     return NULL;
 }
@@ -128,12 +143,14 @@ static enum tm_status take(struct walk *walk, const char *name,
     if (lstat(path, &link) != 0 || stat(path, &target) != 0)
         return add(walk, name, path, "cannot be looked at", 0);
     if (S_ISREG(target.st_mode))
-        return add(walk, name, path, why_not(walk, last),
+        return add(walk, name, path, why_not(walk, name),
                    (uint64_t)target.st_size);
     if (!S_ISDIR(target.st_mode))
         return add(walk, name, path, "not a regular file", 0);
     if (S_ISLNK(link.st_mode))
         return add(walk, name, path, "a link to a directory", 0);
+    if (last == name && is_taken(walk, name))
+        return add(walk, name, path, "a folder with the name of a file", 0);
     if (strcmp(last, ".git") == 0 || strcmp(last, ".cache") == 0)
         return add(walk, name, path, "the state of a download", 0);
     if (depth == MAX_DEPTH)

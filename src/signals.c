@@ -9,12 +9,31 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <unistd.h>
 
 static atomic_int end;
 static atomic_bool report;
+static atomic_bool leaves; /* instead of taking note */
+
+/* Only what a handler may do. */
+static void leave(int number)
+{
+    char text[] = "taumerge: interrupted by signal   \n";
+    char *digits = text + sizeof(text) - 4;
+    ssize_t done;
+
+    if (number >= 10)
+        *digits++ = (char)('0' + number / 10 % 10);
+    *digits = (char)('0' + number % 10);
+    done = write(STDERR_FILENO, text, sizeof(text) - 1);
+    (void)done; /* there is nobody left to tell */
+    _exit(TM_INTERRUPTED);
+}
 
 static void on_end(int number)
 {
+    if (atomic_load(&leaves))
+        leave(number);
     atomic_store(&end, number);
     signal(number, SIG_DFL); /* the next one is final */
 }
@@ -37,7 +56,7 @@ static void handle(int number, void (*handler)(int))
     sigaction(number, &action, NULL);
 }
 
-void tm_signals_catch(void)
+static void handle_all(void)
 {
     handle(SIGINT, on_end);
     handle(SIGTERM, on_end);
@@ -50,6 +69,18 @@ void tm_signals_catch(void)
 int tm_signals_end(void)
 {
     return atomic_load(&end);
+}
+
+void tm_signals_leave(void)
+{
+    atomic_store(&leaves, true);
+    handle_all();
+}
+
+void tm_signals_catch(void)
+{
+    atomic_store(&leaves, false);
+    handle_all();
 }
 
 enum tm_status tm_signals_check(void)

@@ -13,6 +13,13 @@
 #include "io/message.h"
 
 /*
+ * From now on SIGINT, SIGTERM and SIGHUP end the program at once, with
+ * TM_INTERRUPTED and a word: nothing has been begun yet. The rest is as
+ * tm_signals_catch has it, which ends this.
+ */
+void tm_signals_leave(void);
+
+/*
  * From now on SIGINT, SIGTERM and SIGHUP ask for an end, and SIGUSR1 for a
  * line of progress; SIGPIPE is ignored and SIGXFSZ becomes an error of the
  * write. A second of the same ends the program at once. What the parent

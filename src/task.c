@@ -7,9 +7,12 @@
 #include "src/task.h"
 
 #include "src/commands.h"
+#include "src/confinement.h"
 #include "src/inputs.h"
+#include "src/resume.h"
 #include "src/run.h"
 #include "src/signals.h"
+#include "src/verify.h"
 
 /* One unit needs a file of each input, and each file being made one. */
 static enum tm_status check_descriptors(const struct tm_plan *plan)
@@ -41,11 +44,26 @@ enum tm_status tm_task_plan(struct tm_task *task,
         return status; /* not even the base could be opened */
     if (out != NULL)
         staged = tm_staging_check(&task->staging, &task->disk, &task->plan, out,
-                                  settings->force);
+                                  settings);
     descriptors = check_descriptors(&task->plan);
     if (status != TM_OK)
         return status;
     return staged != TM_OK ? staged : descriptors;
+}
+
+/* Says what is kept of a run that failed, and how to go on with it. */
+static void tell_kept(const struct tm_task *task)
+{
+    const struct tm_staging *staging = &task->staging;
+    const uint64_t all = tm_plan_shard_bytes(&task->plan);
+
+    if (staging->num_marks == 0)
+        return;
+    tm_answer(
+        "%s: %u %% is done and kept in %s; to go on with it:", staging->out,
+        (unsigned)((double)staging->bytes_kept * 100 / (double)(all + 1)),
+        staging->path);
+    tm_answer("%s", task->options.settings.command);
 }
 
 static void say_engine(const struct tm_task *task)
@@ -61,21 +79,34 @@ enum tm_status tm_task_run(struct tm_task *task,
                            const struct tm_task_kind *kind)
 {
     const bool makes = task->plan.product != TM_CHECK;
+    struct tm_start start = {0};
     enum tm_status status;
 
     say_engine(task);
     status = tm_results_init(&task->results, &task->plan);
+    tm_signals_catch();
     if (status == TM_OK && makes)
         status = tm_staging_create(&task->staging);
+    /* A document that others need is not the last thing that is made. */
+    if (status == TM_OK && makes && !task->options.is_alias)
+        status = tm_confinement(task);
+    if (status == TM_OK && makes)
+        status = tm_resume(&task->plan, &task->options.settings, &task->staging,
+                           &task->results, &start);
     if (status == TM_OK)
         status = tm_run(&task->plan, &task->options.settings, &task->disk,
-                        &task->staging, &task->results);
+                        &task->staging, &start, &task->results);
+    tm_start_free(&start);
     if (status == TM_OK && makes)
         status = kind->write(task);
     if (status == TM_OK && makes)
         status = tm_staging_publish(&task->staging);
-    if (status != TM_OK && makes)
-        tm_staging_abort(&task->staging);
+    if (status != TM_OK && makes) {
+        tm_staging_abort(&task->staging, status != TM_INTERNAL);
+        if (status == TM_CANT_CREATE)
+            tm_staging_tell_space(&task->staging, &task->plan);
+        tell_kept(task);
+    }
     return status;
 }
 
@@ -104,13 +135,31 @@ enum tm_status tm_task_parse(struct tm_task *task, int argc, char **argv,
     return kind->check(&task->options);
 }
 
+/* The output is there: all that was left to do is the tidying. */
+static enum tm_status end_published(struct tm_task *task)
+{
+    const struct tm_settings *settings = &task->options.settings;
+    enum tm_status status =
+        tm_resume_published(&task->plan, settings, &task->staging);
+
+    if (status == TM_OK && settings->keeps_journal)
+        status = tm_verify_output(&task->disk, settings, task->staging.out);
+    if (status != TM_OK)
+        return status;
+    tm_info("%s: was complete already", task->staging.out);
+    return settings->keeps_journal ? TM_OK : tm_staging_tidy(&task->staging);
+}
+
 enum tm_status tm_task_make(struct tm_task *task,
                             const struct tm_task_kind *kind)
 {
     enum tm_status status = tm_task_plan(task, kind, task->options.out);
 
-    if (status == TM_OK)
-        status = tm_task_run(task, kind);
+    if (status != TM_OK)
+        return status;
+    if (task->staging.was_published)
+        return end_published(task);
+    status = tm_task_run(task, kind);
     if (status == TM_OK)
         kind->report(task);
     return status;
@@ -124,12 +173,14 @@ static enum tm_status make_all(struct tm_task *task,
 
     if (task->options.out == NULL)
         return tm_error(TM_USAGE, "no output is given (-o OUT)");
-    tm_signals_catch();
+    tm_signals_leave();
     if (kind->prepare != NULL)
         status = kind->prepare(&task->options);
     if (status == TM_OK)
         status = tm_task_make(task, kind);
-    if (kind->clean_up != NULL)
+    if (kind->clean_up != NULL &&
+        (status == TM_OK ||
+         (task->staging.num_marks == 0 && !kind->is_worth(&task->options))))
         kind->clean_up(&task->options);
     return status;
 }

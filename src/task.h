@@ -29,9 +29,11 @@ struct tm_task_kind {
     enum tm_status (*check)(struct tm_options *options);
     /*
      * Makes what has to be there before the plan, and takes it away in the
-     * end, whatever happened. Both may be NULL.
+     * end, unless the run has failed and it is worth being gone on with. All
+     * may be NULL.
      */
     enum tm_status (*prepare)(const struct tm_options *options);
+    bool (*is_worth)(const struct tm_options *options);
     void (*clean_up)(const struct tm_options *options);
     /* Makes task->plan; `out` is "" where there is none. */
     enum tm_status (*plan)(struct tm_task *task, const char *out);

@@ -504,6 +504,23 @@ static void go_to(struct tm_cutter *cutter, uint64_t position)
         cutter->tensor++;
 }
 
+/* Moves the cutter to where output begins. */
+static void go_to_first(struct tm_cutter *cutter)
+{
+    cutter->shard = cutter->first_shard;
+    cutter->position = 0;
+    cutter->tensor = cutter->plan->shards[cutter->shard].first;
+    go_to(cutter, cutter->first_position);
+}
+
+void tm_cutter_start(struct tm_cutter *cutter, size_t shard, uint64_t position)
+{
+    cutter->first_shard = shard;
+    cutter->first_position = position;
+    if (!cutter->measures_model)
+        go_to_first(cutter);
+}
+
 /*
  * Skips the ends of shards; and headers, while the model is measured. False
  * if there is no more.
@@ -536,9 +553,8 @@ static void advance_in_model(struct tm_cutter *cutter, struct tm_unit *unit)
     if (!unit->is_last)
         return;
     cutter->measures_model = false;
-    cutter->shard = 0;
-    cutter->position = 0;
     cutter->number = 0;
+    go_to_first(cutter);
 }
 
 /* Moves the cutter behind `unit`, or back to where its tensor begins. */

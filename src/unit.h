@@ -116,6 +116,8 @@ struct tm_cutter {
     const struct tm_plan *plan;
     size_t shard;
     uint64_t position;
+    size_t first_shard; /* where output begins (tm_cutter_start) */
+    uint64_t first_position;
     size_t tensor;             /* the first one that may reach behind it */
     bool measures_model;       /* still in the sweep of the whole model */
     unsigned phase;            /* of the tensor that is being swept */
@@ -144,6 +146,12 @@ uint64_t tm_unit_memory(const struct tm_plan *plan,
 bool tm_cutter_init(struct tm_cutter *cutter, const struct tm_plan *plan,
                     const struct tm_unit_limits *limits);
 void tm_cutter_free(struct tm_cutter *cutter);
+
+/*
+ * Lets the cutter begin at a byte of an output shard where a unit has ended
+ * that was of no group, or the last of one.
+ */
+void tm_cutter_start(struct tm_cutter *cutter, size_t shard, uint64_t position);
 
 enum tm_cut {
     TM_CUT_UNIT, /* `unit` is the next one */

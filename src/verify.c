@@ -4,6 +4,8 @@
 #include "config.h"
 #endif
 
+#include "src/verify.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +15,11 @@
 #include "io/vector.h"
 #include "src/check.h"
 #include "src/commands.h"
+#include "src/kept.h"
 #include "src/options.h"
 #include "src/record.h"
 #include "src/verify_base.h"
+#include "src/verify_kept.h"
 #include "src/verify_vector.h"
 
 static bool same(const struct tm_digest *a, const struct tm_digest *b)
@@ -136,6 +140,21 @@ static enum tm_status check_output(struct tm_check *check)
     return status;
 }
 
+enum tm_status tm_verify_output(struct tm_disk *disk,
+                                const struct tm_settings *settings,
+                                const char *path)
+{
+    struct tm_check check;
+    enum tm_status status;
+
+    tm_check_init(&check, path, disk, settings);
+    status = check_output(&check);
+    if (status == TM_OK && tm_check_found_damage(&check))
+        status = TM_BAD_DATA;
+    tm_check_free(&check);
+    return status;
+}
+
 /* By itself, then against the base if one is given. */
 static enum tm_status check_path(struct tm_check *check,
                                  const struct tm_options *options)
@@ -148,7 +167,12 @@ static enum tm_status check_path(struct tm_check *check,
                         "%s: is not a stored vector: --base is for "
                         "those",
                         check->path);
-    status = is_vector ? tm_verify_vector(check) : check_output(check);
+    if (is_vector)
+        status = tm_verify_vector(check);
+    else if (tm_kept_is(check->path))
+        status = tm_verify_kept(check);
+    else
+        status = check_output(check);
     if (status == TM_OK && tm_check_found_damage(check))
         return TM_BAD_DATA;
     if (status == TM_OK && options->recipe.base != NULL)

@@ -54,7 +54,7 @@ def command(*args):
 def environment(**changes):
     """Ours, in a plain locale, with the changes given (None removes)."""
     env = dict(os.environ, LC_ALL="C")
-    for name in ("TAUMERGE_FAULT", "TAUMERGE_CPU"):
+    for name in ("TAUMERGE_FAULT", "TAUMERGE_CPU", "TAUMERGE_JOURNAL"):
         env.pop(name, None)
     for name, value in changes.items():
         if value is None:

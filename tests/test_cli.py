@@ -340,18 +340,37 @@ def test_an_output_with_an_odd_name(tmp_path, family, name):
     assert os.listdir(os.fsencode(tmp_path)) == [name]
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"new\nline", b" "])
+def test_an_odd_name_is_kept_and_gone_on_with(tmp_path, family, name):
+    out = os.path.join(os.fsencode(tmp_path), name)
+    args = [os.fsencode(str(a)) for a in program.command()]
+    args += [os.fsencode(str(a)) for a in family.args("OUT")[:-1]] + [out]
+    fault = {"TAUMERGE_FAULT": "op=rename,k=1,errno=EROFS"}
+    steps = [([], fault), ([], {}), (["--resume"], {})]
+    statuses = []
+    for option, env in steps:
+        env = program.environment(TAUMERGE_JOURNAL=0, **env)
+        done = subprocess.run(
+            [*args, *option], env=env, capture_output=True, timeout=60
+        )
+        assert done.stderr.decode()
+        statuses.append(done.returncode)
+    assert statuses == [CANNOT_CREATE, CANNOT_CREATE, 0], done.stderr
+    assert os.listdir(os.fsencode(tmp_path)) == [name]
+
+
 def test_what_an_interrupted_merge_left_behind(tmp_path, family):
-    """Never mixed into a new one: refused with a hint, or replaced."""
+    """What no journal vouches for is never mixed into a new one."""
     out = tmp_path / "out"
     sibling = program.sibling(out)
     sibling.mkdir()
     (sibling / "stale").write_text("stale")
+    (sibling / "output").mkdir()
+    (sibling / "output" / "stale").write_text("stale")
     result = run(*family.args(out))
-    if result.status == 0:
-        assert not (out / "stale").exists()
-    else:
-        assert result.status == CANNOT_CREATE, result.err
-        assert sibling.name in result.err
+    assert result.status == 0, result.err
+    assert checkpoints.load(out) == family.expected
+    assert not (out / "stale").exists() and not sibling.exists()
 
 
 def test_two_merges_to_one_output(tmp_path, family):
@@ -572,11 +591,12 @@ def test_a_hangup_that_the_parent_ignores_is_ignored(long_merge):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("io", ["uring", "threads"])
 def test_interrupting_a_merge(long_merge, io, number):
-    """At once; three tries, because a disk may be busy with other things."""
+    """At once; three tries, because a disk may be busy with other things.
+    What is left is said, and how to go on with it."""
     args, out = long_merge
     waits = []
     while not waits or (min(waits) > scaled(2, 20) and len(waits) < 3):
-        running = program.start(*args, "--io", io)
+        running = program.start(*args, "--restart", "--io", io)
         assert program.wait_for(program.sibling(out).exists)
         time.sleep(0.1)
         assert running.poll() is None, "too soon over to be interrupted"
@@ -588,6 +608,9 @@ def test_interrupting_a_merge(long_merge, io, number):
         assert running.returncode == INTERRUPTED, err
         assert re.search(r"^taumerge: .*interrupted", err, re.M), err
         assert not out.exists()
+        kept = f"kept in {program.sibling(out)}; " in err
+        assert kept == program.sibling(out).exists(), err
+        assert kept == (" merge --resume " in err), err
     assert min(waits) < scaled(2, 20)
 
 

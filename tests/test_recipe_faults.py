@@ -13,7 +13,6 @@ import shutil
 import signal
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +21,24 @@ import pytest
 import checkpoints
 import program
 from llama import models, recipe
+from oracle import (
+    BY_THE_CLOCK,
+    CLEAN,
+    EVERYWHERE,
+    Job,
+    all_faults,
+    all_transients,
+    in_parallel,
+)
 from program import (
     CANNOT_CREATE,
     DATA,
     INTERRUPTED,
     IO_ERROR,
-    SYSTEM,
     run,
     scaled,
     smallest_memory,
 )
-
-# Anything but usage (64), an internal error (70) and interruption (75).
-FAILED = {65, 66, 71, 73, 74}
-
-KINDS = {
-    "open": ["EACCES"], "read": ["EIO"], "write": ["EIO", "ENOSPC"],
-    "sync": ["EIO"], "close": ["EIO"], "allocate": ["ENOSPC"],
-    "truncate": ["EIO"], "rename": ["EROFS"],
-}  # fmt: skip
 
 LIBRARY = program.BUILD / "tests" / "unit" / "failalloc.so"
 
@@ -67,55 +65,25 @@ ROOMS = {"swept": None, "kept": "256M"}
 WORKS = [(method, room) for method in METHODS for room in ROOMS]
 
 
-class Work:
-    """A merge that is run again and again, and what it must give."""
-
-    def __init__(self, place, path, method, room, *more):
-        self.out = path / "out"
-        name, own, all_ = METHODS[method]
-        said = recipe(
-            path / "recipe.yaml", merge_method=name,
-            base_model=str(place / "base"), parameters=all_,
-            models=models(place / "one", place / "two",
-                          weight=[0.4, -0.7], **own),
-        )  # fmt: skip
-        self.args = ["merge", said, "-o", self.out, *more, "--memory"]
-        least = smallest_memory(self.args[:-1])
-        self.args.append(ROOMS[room] or str(least))
-        plan = ["plan", said, "--json", "--memory", self.args[-1]]
-        result = run(*plan)
-        assert result.status == 0, result.err
-        for tensor in json.loads(result.out)["tensors"]:
-            swept = room == "swept" and tensor["bytes"] > 100000
-            assert tensor["read_again"] == swept, tensor
-        result = run(*self.args)
-        assert result.status == 0, result.err
-        self.expected = checkpoints.tree_hash(self.out)
-
-    def clear(self):
-        for path in (self.out, program.sibling(self.out)):
-            shutil.rmtree(path, ignore_errors=True)
-
-    def run(self, fault, *options):
-        self.clear()
-        return run(*self.args, *options, env={"TAUMERGE_FAULT": fault})
-
-    def count(self, kind, *options):
-        result = self.run(f"op={kind},log=1", *options)
-        assert result.status == 0, result.err
-        return int(re.search(r"fault: (\d+) op", result.err)[1])
-
-    def check(self, result, statuses, what):
-        """All or nothing; says which it was."""
-        if result.status == 0:
-            assert checkpoints.tree_hash(self.out) == self.expected, what
-            assert not program.sibling(self.out).exists(), what
-            return True
-        assert result.status in statuses, (what, result)
-        assert re.match(r"taumerge: \S*/\S+: ", result.err), (what, result)
-        assert not self.out.exists(), what
-        assert not program.sibling(self.out).exists(), what
-        return False
+def job_of(place, path, method, room):
+    """A merge that is run again and again."""
+    name, own, all_ = METHODS[method]
+    said = recipe(
+        path / "recipe.yaml", merge_method=name,
+        base_model=str(place / "base"), parameters=all_,
+        models=models(place / "one", place / "two",
+                      weight=[0.4, -0.7], **own),
+    )  # fmt: skip
+    args = ["merge", said]
+    memory = ROOMS[room] or str(smallest_memory([*args, "-o", path / "out"]))
+    args += ["--memory", memory]
+    result = run("plan", *args[1:], "--json")
+    assert result.status == 0, result.err
+    for tensor in json.loads(result.out)["tensors"]:
+        swept = room == "swept" and tensor["bytes"] > 100000
+        assert tensor["read_again"] == swept, tensor
+    inputs = [place / name for name in ("base", "one", "two")]
+    return Job(path / "job", args, [*inputs, said])
 
 
 @pytest.fixture(scope="module")
@@ -139,21 +107,24 @@ def place(tmp_path_factory):
 
 @pytest.fixture(params=WORKS, ids=lambda w: "-".join(w).replace(" ", "-"))
 def work(request, place, shm_path):
-    return Work(place, shm_path, *request.param)
+    return job_of(place, shm_path, *request.param)
 
 
 # Disks that fail
 
 
-@pytest.mark.parametrize("how", ["once", "ever"])
-def test_every_operation_failing(work, how):
-    for kind, errors in KINDS.items():
-        count = work.count(kind)
-        step = max(1, count // scaled(40, 3))
-        for errno in errors:
-            for k in range(1, count + 1, step):
-                what = f"op={kind},k={k},errno={errno},for={how}"
-                work.check(work.run(what), FAILED, what)
+# Marks come after every unit, or after every tensor where all of its units are
+# kept; a second test has none.
+OFTEN = [EVERYWHERE, BY_THE_CLOCK]
+
+
+@pytest.mark.parametrize("often", OFTEN)
+def test_every_operation_failing(work, often):
+    faults = all_faults(work, often=often)
+    most = scaled(90, 20)
+    share = faults[:: -(-len(faults) // most)]
+    tries = in_parallel(lambda f: work.meet(f, often=often), share)
+    assert any(tried.kept for tried in tries) or often is BY_THE_CLOCK
 
 
 @pytest.mark.parametrize(
@@ -165,16 +136,17 @@ def test_the_status_of_a_failure(work, kind, errno, status):
     count = work.count(kind)
     for k in {1, count // 2, count}:
         what = f"op={kind},k={k},errno={errno},for=ever"
-        assert not work.check(work.run(what), {status}, what)
+        assert work.meet(what).result.status == status
 
 
-def test_short_transfers_and_interruptions(work):
-    for kind in ("read", "write"):
-        count = work.count(kind)
-        for k in range(1, count + 1, max(1, count // scaled(20, 3))):
-            for error in ("short=1", "errno=EINTR", "errno=EAGAIN"):
-                what = f"op={kind},k={k},{error}"
-                assert work.check(work.run(what), set(), what)
+@pytest.mark.parametrize("often", OFTEN)
+def test_short_transfers_and_interruptions(work, often):
+    faults = all_transients(work, often=often)
+
+    def check(what):
+        work.attempt(set(), what, fault=what, often=often)
+
+    in_parallel(check, faults[:: -(-len(faults) // scaled(30, 8))])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
@@ -184,7 +156,8 @@ def test_reads_that_arrive_in_any_order(work, io, threads):
     options = ["--io", io, "--threads", threads]
     for seed in range(1, scaled(8, 3)):
         what = f"shuffle={seed}"
-        assert work.check(work.run(what, *options), set(), what)
+        often = OFTEN[seed % 2]
+        work.attempt(set(), what, *options, fault=what, often=often)
 
 
 # Memory that runs out
@@ -198,41 +171,23 @@ def test_reads_that_arrive_in_any_order(work, io, threads):
 )
 @pytest.mark.parametrize("ever", [None, "1"], ids=["once", "ever"])
 def test_every_allocation_failing(work, ever):
-    args = [*work.args, "--threads", "2"]
-    args.remove("-o")
-    args.remove(work.out)
-
-    def run_one(k, out, log=None):
-        env = {
-            "LD_PRELOAD": LIBRARY, "FAILALLOC": k,
-            "FAILALLOC_EVER": ever, "FAILALLOC_LOG": log,
-        }  # fmt: skip
-        return run(*args, "-o", out, env=env)
+    def one(k, log=None):
+        return {"LD_PRELOAD": LIBRARY, "FAILALLOC": k, "FAILALLOC_EVER": ever,
+                "FAILALLOC_LOG": log}  # fmt: skip
 
     def check(k):
-        out = work.out.parent / f"out{k}"
-        result = run_one(k, out)
-        if result.status == 0:
-            assert checkpoints.tree_hash(out) == work.expected, (k, result)
-        else:
-            assert result.status in {SYSTEM, CANNOT_CREATE, IO_ERROR}, k
-            assert re.search("^taumerge: ", result.err, re.M), (k, result)
-            assert not out.exists(), (k, result)
-        left = program.sibling(out)
-        if left.exists():
-            # The C library lists no folder without memory.
-            assert ever and "cannot remove" in result.err, (k, result)
-        for path in (out, left):
-            shutil.rmtree(path, ignore_errors=True)
-        return result.status == 0
+        return work.attempt(
+            CLEAN, k, "--threads", "2", names=False, may_stay=True,
+            often=OFTEN[k % 2], **one(k),
+        ).worked  # fmt: skip
 
-    counted = run_one(0, work.out.parent / "counted", "1")
+    work.clear()
+    counted = work.run("--threads", "2", **one(0, "1"), often=EVERYWHERE)
     assert counted.status == 0, counted.err
     count = int(re.search(r"failalloc: (\d+) calls", counted.err)[1])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        worked = list(pool.map(check, range(1, count, max(1, count // 100))))
+    worked = in_parallel(check, range(1, count, max(1, count // 99)))
     assert not all(worked)
-    assert check(count + 3), "all is well again behind the last one"
+    assert check(count + 99), "all is well again behind the last one"
 
 
 # Whole files of nothing
@@ -406,24 +361,35 @@ def slow(big_tmp):
 
 
 def test_interrupted_in_the_middle(slow, big_tmp):
+    """And gone on with, in as little memory or in more."""
     out = big_tmp / "out.safetensors"
     pick = random.Random(1)
+    assert run(*slow[1]).status == 0
+    expected = checkpoints.tree_hash(out)
     ended = 0
     for i in range(scaled(16, 6)):
-        running = program.start(*slow[i % 2])
+        for path in big_tmp.glob("out.*"):
+            path.unlink()
+        running = program.start(*slow[i % 2], "--resume")
         program.wait_for(program.sibling(out).exists)
         time.sleep(pick.random() * scaled(0.3, 1.0))
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=program.PATIENCE)
         program.check_sanitizers(err)
         if running.returncode == 0:
-            for path in big_tmp.glob("out.*"):
-                path.unlink()
+            assert checkpoints.tree_hash(out) == expected
             continue
         ended += 1
         assert running.returncode in (INTERRUPTED, -signal.SIGINT), err
-        assert not out.exists() and not program.sibling(out).exists(), err
+        assert not out.exists(), err
+        if running.returncode == INTERRUPTED:
+            kept = program.sibling(out).exists()
+            assert kept or " is done and kept in " not in err, err
     assert ended
+    result = run(*slow[0], "--resume")
+    assert result.status == 0 or out.exists(), result.err
+    assert checkpoints.tree_hash(out) == expected
+    assert not program.sibling(out).exists()
 
 
 @pytest.mark.parametrize("room", [0, 1], ids=["swept", "kept"])
@@ -442,4 +408,5 @@ def test_an_input_that_changes(slow, big_tmp, name, room):
     assert started
     assert running.returncode in (DATA, IO_ERROR), err
     assert victim.name in err and not out.exists(), err
-    assert not program.sibling(out).exists()
+    kept = program.sibling(out).exists()
+    assert kept == (" is done and kept in " in err), err

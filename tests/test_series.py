@@ -2,13 +2,22 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
 import checkpoints
 import llama
 from llama import models, recipe
-from program import CANNOT_CREATE, IO_ERROR, USAGE, assert_refused, run
+from program import (
+    CANNOT_CREATE,
+    INTERNAL,
+    IO_ERROR,
+    USAGE,
+    assert_refused,
+    run,
+    some,
+)
 
 LAYERS = 2
 NAMES = ["base", "one", "two", "three"]
@@ -146,6 +155,52 @@ def test_what_a_killed_run_left_is_replaced(place, tmp_path):
     left.mkdir()
     (left / "old").write_text("old")
     result = run("merge", made, "-o", tmp_path / "out", cwd=place)
+    assert result.status == 0, result.err
+    assert names_below(tmp_path) == {"out"}
+
+
+def goes_on(place, tmp_path, made, fault, wanted):
+    """Ended by the fault, and gone on with: as if nothing had been."""
+    out = tmp_path / "out"
+    often = {"TAUMERGE_JOURNAL": "0"}
+    ended = run(
+        "merge", made, "-o", out, cwd=place,
+        env={**often, "TAUMERGE_FAULT": fault},
+    )  # fmt: skip
+    assert ended.status not in (INTERNAL, USAGE), ended.err
+    result = run("merge", made, "-o", out, "--resume", cwd=place, env=often)
+    assert result.status == 0 or "exists" in result.err, result.err
+    assert checkpoints.tree_hash(out) == wanted, fault
+    assert names_below(tmp_path) == {"out"}, fault
+    shutil.rmtree(out)
+    return "was complete already" in result.err
+
+
+def test_a_series_is_gone_on_with(place, tmp_path):
+    """The documents that were complete are not made again. Faults are counted
+    for each document by itself; with end=1 the power goes after one."""
+    made = series(tmp_path / "made.yaml", *ABOVE)
+    out = tmp_path / "out"
+    assert run("merge", made, "-o", out, cwd=place).status == 0
+    wanted = checkpoints.tree_hash(out)
+    shutil.rmtree(out)
+    for k in some(range(1, 40, 3)):
+        goes_on(place, tmp_path, made, f"crash={k}", wanted)
+        fault = f"op=write,k={k},errno=ENOSPC,for=ever"
+        goes_on(place, tmp_path, made, fault, wanted)
+    assert goes_on(place, tmp_path, made, "crash=0,end=1", wanted)
+
+
+def test_a_series_that_is_kept_is_not_overwritten(place, tmp_path):
+    made = series(tmp_path / "made.yaml", *ABOVE)
+    out = tmp_path / "out"
+    fault = {"TAUMERGE_JOURNAL": "0", "TAUMERGE_FAULT": "crash=0,end=1"}
+    run("merge", made, "-o", out, cwd=place, env=fault)
+    left = names_below(tmp_path)
+    result = run("merge", made, "-o", out, cwd=place)
+    assert_refused(result, CANNOT_CREATE, mentions=["--resume", "--restart"])
+    assert names_below(tmp_path) == left
+    result = run("merge", made, "-o", out, "--restart", cwd=place)
     assert result.status == 0, result.err
     assert names_below(tmp_path) == {"out"}
 

@@ -70,13 +70,18 @@ def test_an_input_that_is_touched_while_it_is_read(big_tmp):
         path.write_bytes(struct.pack("<Q", len(text)) + text)
         os.truncate(path, 8 + len(text) + size)
     out = big_tmp / "out"
-    running = program.start(
-        *program.merge_args(paths[0], [(paths[1], 0.5)], out)
-    )
+    args = program.merge_args(paths[0], [(paths[1], 0.5)], out)
+    running = program.start(*args, env={"TAUMERGE_JOURNAL": "0.05"})
     assert program.wait_for(program.sibling(out).exists)
     time.sleep(0.1)  # all files are open by now: the last look has to see it
     os.utime(paths[1], (1, 1))
     _, err = running.communicate(timeout=program.PATIENCE)
     assert running.returncode == program.IO_ERROR, err
     assert str(paths[1]) in err and "changed" in err
-    assert not out.exists() and not program.sibling(out).exists()
+    assert not out.exists()
+    # What is kept was made of the file as it was, and must stay unfinished.
+    assert program.sibling(out).exists()
+    result = program.run(*args, "--resume")
+    assert result.status == program.CANNOT_CREATE, result.err
+    assert f"{paths[1]} has changed since" in result.err
+    assert not out.exists()

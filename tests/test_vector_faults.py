@@ -1,8 +1,7 @@
 """Commands about stored vectors on disks that fail: the right bytes, or a
-clean error and nothing."""
+clean error and nothing, and a run that can be gone on with."""
 
 import os
-import re
 import shutil
 
 import numpy as np
@@ -11,124 +10,126 @@ import pytest
 import checkpoints
 import program
 from checkpoints import raw, write_file
-from program import CANNOT_CREATE, DATA, IO_ERROR, run, scaled
+from oracle import (
+    BY_THE_CLOCK,
+    CLEAN,
+    EVERYWHERE,
+    Job,
+    all_faults,
+    all_transients,
+    in_parallel,
+    steps,
+)
+from program import CANNOT_CREATE, DATA, IO_ERROR, run, scaled, some
 from vectors import diff
-
-# Anything but usage (64), an internal error (70) and interruption (75).
-FAILED = {65, 66, 71, 73, 74}
-
-KINDS = {
-    "open": ["EACCES", "EMFILE"], "read": ["EIO"], "write": ["EIO", "ENOSPC"],
-    "sync": ["EIO", "ENOSPC"], "close": ["EIO"], "allocate": ["ENOSPC"],
-    "truncate": ["EIO"], "mkdir": ["EACCES"], "rename": ["EROFS"],
-    "unlink": ["EIO"],
-}  # fmt: skip
 
 WORKS = ["diff", "diff two", "apply", "merge", "merge --as-vector"]
 
+# Engines, and how often there are marks.
+WAYS = [
+    (io, often)
+    for io in ("uring", "threads")
+    for often in (BY_THE_CLOCK, EVERYWHERE)
+]
 
-class Work:
-    """A command that is run again and again, and what it must give."""
+# Of all faults every test here takes one in so many; bench/faults.py has all.
+SHARE = 8
 
-    def __init__(self, made, which, path):
-        self.out = path / "out"
-        again = shutil.copytree(made.tuned, path / "again")
-        args = program.merge_args(made.base, [(made.vector, 0.5)], self.out)
-        args.append("--allow-extra")
-        self.args = {
-            "diff": ["diff", made.base, made.tuned, "-o", self.out],
-            "diff two": ["diff", made.base, made.tuned, again, "-o", self.out],
-            "apply": ["apply", made.base, made.vector, "-o", self.out],
-            "merge": args,
-            "merge --as-vector": [*args, "--as-vector"],
-        }[which]
-        result = run(*self.args)
-        assert result.status == 0, result.err
-        self.expected = checkpoints.tree_hash(self.out)
-        shutil.rmtree(self.out)
 
-    def run(self, fault, *options):
-        for path in (self.out, program.sibling(self.out)):
-            shutil.rmtree(path, ignore_errors=True)
-        env = {"TAUMERGE_FAULT": fault}
-        return run(*self.args, *options, env=env)
-
-    def count(self, kind, *options):
-        result = self.run(f"op={kind},log=1", *options)
-        assert result.status == 0, result.err
-        return int(re.search(r"fault: (\d+) op", result.err)[1])
-
-    def check(self, result, statuses, what):
-        """All or nothing; says which it was."""
-        if result.status == 0:
-            assert checkpoints.tree_hash(self.out) == self.expected, what
-            assert not program.sibling(self.out).exists(), what
-            return True
-        lines = result.err.splitlines()
-        assert result.status in statuses, (what, result)
-        assert any(
-            re.match(r"taumerge: \S*/\S+: ", line) for line in lines
-        ), (what, result.err)
-        assert not self.out.exists(), what
-        return False
+def job_of(made, which, path):
+    """A command that is run again and again."""
+    again = shutil.copytree(made.tuned, path / "again")
+    merge = program.merge_args(made.base, [(made.vector, 0.5)], "")[:-2]
+    merge.append("--allow-extra")
+    args = {
+        "diff": ["diff", made.base, made.tuned],
+        "diff two": ["diff", made.base, made.tuned, again],
+        "apply": ["apply", made.base, made.vector],
+        "merge": merge,
+        "merge --as-vector": [*merge, "--as-vector"],
+    }[which]
+    inputs = [made.base, made.tuned, made.vector, again]
+    return Job(path / "job", args, inputs)
 
 
 @pytest.fixture(params=WORKS)
 def work(request, small_pair, shm_path):
-    return Work(small_pair, request.param, shm_path)
+    return job_of(small_pair, request.param, shm_path)
 
 
-@pytest.mark.parametrize("how", ["once", "ever"])
-@pytest.mark.parametrize("io", ["uring", "threads"])
-def test_every_operation_failing(work, io, how):
-    for kind, errors in KINDS.items():
-        count = work.count(kind, "--io", io)
-        step = scaled(1, max(1, count // 3))
-        for errno in errors:
-            for k in range(1, count + 1, step):
-                what = f"op={kind},k={k},errno={errno},for={how}"
-                result = work.run(what, "--io", io)
-                worked = work.check(result, FAILED, what)
-                if not worked and kind != "unlink":
-                    assert not program.sibling(work.out).exists(), what
+def ways_of(work, faults_of):
+    """[(fault, engine, marks)]: all ways, and of each its share."""
+    first = WORKS.index("merge") + len(work.args)
+    return [
+        (fault, io, often)
+        for i, (io, often) in enumerate(WAYS)
+        for fault in some(
+            faults_of(work, "--io", io, often=often)[(first + i) % SHARE::SHARE]
+        )
+    ]  # fmt: skip
+
+
+def test_every_operation_failing(work):
+    def check(way):
+        fault, io, often = way
+        return work.meet(fault, "--io", io, often=often)
+
+    tries = in_parallel(check, ways_of(work, all_faults))
+    assert any(tried.kept for tried in tries)
+    assert any(tried.worked for tried in tries) or program.SANITIZED
+    assert not all(tried.worked or tried.kept for tried in tries)
 
 
 def test_the_faults_are_real(work):
     for kind in ("open", "read", "write", "sync", "mkdir", "rename"):
         assert work.count(kind) > 0, kind
-        result = work.run(f"op={kind},k=1,errno=EIO,for=ever")
-        assert not work.check(result, FAILED, kind), kind
+        what = f"op={kind},k=1,errno=EIO,for=ever"
+        assert not work.attempt(CLEAN, what, fault=what).worked, kind
 
 
 @pytest.mark.parametrize("kind, status", [("read", {IO_ERROR}),
     ("write", {IO_ERROR}), ("sync", {IO_ERROR})])  # fmt: skip
 def test_the_status_of_a_failure(work, kind, status):
-    result = work.run(f"op={kind},k=1,errno=EIO,for=ever")
-    assert not work.check(result, status, kind)
+    what = f"op={kind},k=1,errno=EIO,for=ever"
+    assert not work.attempt(status, what, fault=what).worked
 
 
 def test_no_space(work):
-    result = work.run("op=write,k=1,errno=ENOSPC,for=ever")
-    assert not work.check(result, {CANNOT_CREATE}, "write")
+    """At any time: 73, and how much is missing."""
+    for often in (BY_THE_CLOCK, EVERYWHERE):
+        for k in steps(work.count("write", often=often), scaled(8, 3)):
+            what = f"op=write,k={k},errno=ENOSPC,for=ever"
+            tried = work.meet(what, often=often)
+            assert tried.result.status == CANNOT_CREATE
+    assert tried.kept
 
 
 def test_short_transfers_and_interruptions(work):
-    for kind in ("read", "write"):
-        count = work.count(kind)
-        for k in range(1, count + 1, scaled(1, max(1, count // 3))):
-            for error in ("short=1", "errno=EINTR", "errno=EAGAIN"):
-                what = f"op={kind},k={k},{error}"
-                assert work.check(work.run(what), set(), what)
+    def check(way):
+        fault, io, often = way
+        work.attempt(set(), fault, "--io", io, fault=fault, often=often)
+
+    in_parallel(check, ways_of(work, all_transients))
+
+
+@pytest.mark.parametrize("io, often", WAYS)
+def test_completions_in_any_order(work, io, often):
+    def check(seed):
+        what = f"shuffle={seed}"
+        work.attempt(set(), what, "--io", io, fault=what, often=often)
+
+    in_parallel(check, range(1, scaled(6, 3)))
 
 
 def test_bits_that_the_disk_flips_while_it_writes(work):
     """A vector whose bits flipped does not verify."""
     count, found = work.count("write"), 0
     for k in range(1, count + 1):
-        result = work.run(f"op=write,k={k},flip=1")
+        work.clear()
+        result = work.run(fault=f"op=write,k={k},flip=1")
         if result.status != 0:
             continue
-        same = checkpoints.tree_hash(work.out) == work.expected
+        same = checkpoints.tree_hash(work.out) == work.hash
         if work.args[0] == "apply":
             continue
         paths = [work.out]
@@ -145,17 +146,21 @@ def test_bits_that_the_disk_flips_while_it_reads(work):
     if work.args[0] == "diff":
         pytest.skip("a checkpoint says nothing of its bytes")
     for k in range(1, work.count("read") + 1):
-        result = work.run(f"op=read,k={k},flip=1")
+        work.clear()
+        result = work.run(fault=f"op=read,k={k},flip=1")
         if work.args[0] == "apply":
-            work.check(result, {DATA}, k)
+            work.judge(result, {DATA}, k)
 
 
-def test_every_operation_once_failing_without_a_trace(work):
+def test_every_operation_failing_of_any_kind(work):
     """The same for any kind, so that none is forgotten."""
     count = work.count("any")
-    for k in range(1, count + 1, scaled(1, max(1, count // 5))):
+
+    def check(k):
         what = f"op=any,k={k},errno=EIO"
-        work.check(work.run(what), FAILED, what)
+        work.attempt(CLEAN, what, fault=what, may_stay=True)
+
+    in_parallel(check, steps(count, scaled(40, 5)))
 
 
 def test_an_input_that_changes_while_it_is_read(big_tmp):

@@ -3,8 +3,10 @@
  * fuzz_vector_index: the index of a shard of a stored vector.
  *
  * Input: its bytes without the digest at the end, which is made here: no
- * fuzzer finds one. What is accepted must keep the promises of io/vector.h,
- * and must be the same when it is written and read again.
+ * fuzzer finds one. They are tried twice: as they are, and with the numbers
+ * put right that say how long its parts are, so that parts which grow or
+ * shrink are read as well. What is accepted must keep the promises of
+ * io/vector.h, and must be the same when it is written and read again.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -115,18 +117,78 @@ static void check(const unsigned char *bytes, size_t length)
     tm_vector_close(&vector);
 }
 
+static uint64_t get32(const unsigned char *bytes)
+{
+    return bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16 |
+           (uint64_t)bytes[3] << 24;
+}
+
+static void put32(unsigned char *bytes, uint64_t number)
+{
+    for (unsigned i = 0; i < 4; i++)
+        bytes[i] = (unsigned char)(number >> 8 * i);
+}
+
+/* Of a frame: magic, descriptor, content size, the head of one raw block. */
+#define FRAME_HEAD 12
+#define BLOCK_MOST (128 << 10)
+
+/* A frame as those of the seeds gets the sizes that it has. */
+static bool repair_frame(unsigned char *frame, size_t size)
+{
+    const uint64_t content = size - FRAME_HEAD;
+
+    if (size < FRAME_HEAD + 8 || content > BLOCK_MOST)
+        return false;
+    put32(frame, 0xfd2fb528);
+    frame[4] = 0xa0;
+    put32(frame + 5, content);
+    for (unsigned i = 0; i < 3; i++)
+        frame[9 + i] = (unsigned char)((content << 3 | 1) >> 8 * i);
+    put32(frame + FRAME_HEAD, content - 8);
+    put32(frame + FRAME_HEAD + 4, 0);
+    return true;
+}
+
+/* Few records and chunks, and a frame that has what is left. */
+static bool repair(unsigned char *bytes, size_t size)
+{
+    size_t parts = TM_INDEX_HEAD;
+
+    if (size < parts)
+        return false;
+    memcpy(bytes, "TMINDEX1", 8);
+    put32(bytes + 8, get32(bytes + 8) % 16);
+    put32(bytes + 12, get32(bytes + 12) % 64);
+    parts += get32(bytes + 8) * TM_RECORD_BYTES + get32(bytes + 12) * 4;
+    if (size < parts || !repair_frame(bytes + parts, size - parts))
+        return false;
+    put32(bytes + 24, size - parts - FRAME_HEAD);
+    put32(bytes + 28, size - parts);
+    return true;
+}
+
+/* `bytes` have room for the digest. */
+static void seal_and_check(unsigned char *bytes, size_t size)
+{
+    const struct tm_digest digest = tm_digest_of(bytes, size);
+
+    memcpy(bytes + size, digest.bytes, sizeof(digest.bytes));
+    check(bytes, size + sizeof(digest.bytes));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct tm_digest digest = tm_digest_of(data, size);
-    unsigned char *sealed = malloc(size + sizeof(digest.bytes));
+    unsigned char *bytes = malloc(size + sizeof(struct tm_digest));
 
     tm_message_silence();
-    FUZZ_REQUIRE(sealed != NULL);
+    FUZZ_REQUIRE(bytes != NULL);
     FUZZ_REQUIRE(!tm_vector_check_index(data, size));
     if (size > 0)
-        memcpy(sealed, data, size);
-    memcpy(sealed + size, digest.bytes, sizeof(digest.bytes));
-    check(sealed, size + sizeof(digest.bytes));
-    free(sealed);
+        memcpy(bytes, data, size);
+    seal_and_check(bytes, size);
+    if (repair(bytes, size))
+        seal_and_check(bytes, size);
+    free(bytes);
     return 0;
 }

@@ -9,7 +9,7 @@ import json
 import struct
 from pathlib import Path
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_128_digest, xxh3_64_intdigest
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
@@ -301,13 +301,17 @@ def chunks():
     whole = coded(zstd, b"\xff" * 40, one)
     yield "planes-beyond", decode("BF16", 300, base, whole)
     # c = 1, no zero context, no tables; then one of a single certain token.
-    states = struct.pack("<32I", *[1 << 15] * 32)
+    states = struct.pack("<64I", *[1 << 15] * 64)
     whole = coded(rans, b"\x80\1\0\0" + states, base)
     yield "rans-no-tables", decode("BF16", 300, base, whole)
     yield "rans-short", decode("BF16", 300, base, coded(rans, b"\x80", base))
-    table = struct.pack("<Q", 1 | 0b111 << 7 | 0b11 << 10)[:2]
+    # There; no groups; a mass of one bit: 11 less than 12, in Elias gamma.
+    table = struct.pack("<H", 1 | 1 << 11 | (22 & 15) << 12)
     whole = coded(rans, b"\x80\1\2\0" + table + states, base)
     yield "rans", decode("BF16", 300, base, whole)
+    # Whole, and yet other words; the harness makes the first checksum.
+    whole = coded(raw, one, base)
+    yield "sealed", start("BF16", 11, 300) + base + whole
 
 
 DIGEST = "00112233445566778899aabbccddeeff"
@@ -420,7 +424,8 @@ def record(state, code=0, words=0, zero=bytes(6), same=False):
     base = bytes(range(16)) if state != 1 else bytes(16)
     tuned = base if same else bytes(16)
     probe = 7 if state != 1 else 0
-    return struct.pack("<BB6sQQ", state, code, zero, words, probe) + base + tuned
+    head = struct.pack("<BB6sQQ", state, code, zero, words, probe)
+    return head + base + tuned + (bytes(4) if state == 2 else b"\1\2\3\4")
 
 
 def vector_index(
@@ -505,6 +510,114 @@ def vector_indices():
     yield "longer", good + b"\0"
 
 
+GIVEN_HEADER, SEALED, APPLIED = 1, 2, 4
+
+# The base of fuzz_container.
+BASE_DATA = bytes((i * 37 + 11) % 256 for i in range(622))
+BASE = {"a": (3, BASE_DATA[:16]), "b": (1, BASE_DATA[16:616]),
+        "c": (2, BASE_DATA[616:])}  # fmt: skip
+TYPES = {"a": ("F32", [2, 2]), "b": ("BF16", [300]), "c": ("F16", [3])}
+
+
+def whole_record(state, name, tuned, chunks):
+    """A record that is true; `chunks` are the tuned bytes of each."""
+    code, data = BASE[name]
+    if state == 1:
+        head = struct.pack("<BB6sQQ", 1, 0, bytes(6), 0, 0) + bytes(16)
+    else:
+        probe = xxh3_64_intdigest(data)
+        words = len(data) // (4 if code == 3 else 2)
+        head = struct.pack("<BB6sQQ", state, code, bytes(6), words, probe)
+        head += xxh3_128_digest(data)
+    digests = b"".join(struct.pack("<Q", xxh3_64_intdigest(c)) for c in chunks)
+    last = bytes(4) if state == 2 else xxh3_128_digest(digests)[:4]
+    return head + xxh3_128_digest(tuned) + last
+
+
+def chunk_of(coding, payload, tuned):
+    sums = xxh3_64_intdigest(payload), xxh3_64_intdigest(tuned)
+    head = struct.pack("<B3xIQ", coding, sums[0] % 2**32, sums[1])
+    return head + payload
+
+
+def whole_vector(flags, tensors, header=None):
+    """An input of fuzz_container; `tensors` is {name: (state, tuned bytes,
+    coded bytes)}."""
+    at, tuned, records, lengths, blobs = 0, {}, [], [], b""
+    for name, (state, data, coded) in tensors.items():
+        tuned[name] = entry(*TYPES[name], at, at + len(data))
+        at += len(data)
+        records.append(whole_record(state, name, data, [data]))
+        lengths += [len(coded)] if state != 2 else []
+        blobs += coded
+    index = vector_index(tuned, records, lengths)
+    parts = struct.pack("<H", len(index)) + index
+    if header is not None:
+        parts += struct.pack("<H", len(header)) + header
+    return bytes([flags]) + parts + blobs
+
+
+def container_header(lengths, index, **changes):
+    at, members = 0, {"__metadata__": {"format": "taumerge-vector"}}
+    for name, length in [*lengths.items(), ("__taumerge__", index)]:
+        members[name] = entry("U8", [length], at, at + length)
+        at += length
+    members.update(changes)
+    text = json.dumps(members, separators=(",", ":"))
+    return text.encode()
+
+
+def containers():
+    """Vectors that are whole, and some that nearly are."""
+    rans, zstd, solo, raw = 1, 2, 3, 4
+    all_flags = SEALED | APPLIED
+    a, b, c = (data for _, data in BASE.values())
+    other = noise(16, 1)
+    states = struct.pack("<64I", *[1 << 15] * 64)
+    no_change = b"\x80\1\2\0\1\x68" + states
+    # A frame of 300 bytes 14, and with the sign as lowest bit 7 7 is 14 14.
+    sevens, block = bytes([7]) * 600, struct.pack("<I", 1 | 2 | 300 << 3)[:3]
+    plane = b"\x28\xb5\x2f\xfd\x60" + struct.pack("<H", 300 - 256) + block
+    plane = struct.pack("<I", len(plane) + 1) + plane + b"\x0e"
+    same = {"a": (2, a, b""), "b": (2, b, b""), "c": (2, c, b"")}
+    yield "nothing", b""
+    yield "same", whole_vector(all_flags, same)
+    yield "equal", whole_vector(all_flags, {"a": (0, a, b""), "b": (0, b, b"")})
+    raws = {"a": (1, other, chunk_of(raw, other, other))}
+    yield "raw", whole_vector(all_flags, raws)
+    yield "raw-spoilt", whole_vector(
+        all_flags, {"a": (1, other, chunk_of(raw, a, other))}
+    )
+    rest = dict(raws, b=(0, b, chunk_of(rans, no_change, b)))
+    yield "rans", whole_vector(all_flags, rest)
+    rest["b"] = (1, sevens, chunk_of(solo, plane + plane, sevens))
+    yield "solo", whole_vector(all_flags, rest)
+    none = struct.pack("<II", 0, 0)
+    rest["b"] = (0, b, chunk_of(zstd, none, b))
+    rest["c"] = same["c"]
+    yield "zstd", whole_vector(all_flags, rest)
+    yield "zstd-alone", whole_vector(
+        all_flags, {"b": (1, b, chunk_of(zstd, none, b))}
+    )
+    yield "coding", whole_vector(all_flags, {"a": (1, a, chunk_of(9, a, a))})
+    yield "unsealed", whole_vector(0, rest)
+    yield "cut", whole_vector(all_flags, rest)[:-20]
+    length = len(whole_vector(0, raws)) - 3 - 32 + 16
+    flags = GIVEN_HEADER | APPLIED
+    for name, header in {
+        "header": container_header({"a": 32}, length),
+        "header-no-blob": container_header({}, length + 32),
+        "header-short": container_header({"a": 31}, length + 1),
+        "header-type": container_header(
+            {"a": 32}, length, a=entry("I8", [32], 0, 32)
+        ),
+        "header-format": container_header({"a": 32}, length, __metadata__={}),
+        "header-name": container_header({"z": 32}, length),
+        "header-none": b"{}",
+    }.items():
+        yield name, whole_vector(flags, raws, header)
+
+
 def recipe(rest, method="task_arithmetic", base="base_model: b\n"):
     """An input of fuzz_recipe without an override."""
     return f"merge_method: {method}\n{base}{rest}".encode()
@@ -582,6 +695,92 @@ def recipes():
     yield "set-dots", recipe_set(b"a..b", b"1")
 
 
+def journal_record(payload, before=bytes(16), **changed):
+    """A record of a journal, and its digest; some of its head changed."""
+    head = {"magic": b"TMJRNL1\n", "number": 0, "kind": 1, "zero": 0}
+    head = {**head, "length": len(payload), **changed}
+    body = struct.pack("<8sQIIQ", *head.values()) + payload
+    digest = xxh3_128_digest(before + xxh3_128_digest(body))
+    record = body + digest
+    return record + bytes(-len(record) % 4096), digest
+
+
+def mark(*files, num_files=None, **changed):
+    """A mark (src/mark.h) up to its files, each (number, from, to, tail)."""
+    place = {"shard": 1, "position": 9000, "tensor": 7, "part": 1}
+    place = {**place, "done": 5000, "read": 90, **changed}
+    count = len(files) if num_files is None else num_files
+    body = struct.pack("<7Q", *place.values(), count & (2**64 - 1))
+    for number, begin, end, tail in files:
+        body += struct.pack("<3Q", number, begin, end) + bytes(range(16))
+        body += struct.pack("<Q", len(tail)) + tail
+    return body
+
+
+JOURNAL_HEAD = {
+    "taumerge": "1", "journal": 1, "numerics": 1, "xxhash": 801,
+    "zstd": 0, "begun": 1790000000, "command": "taumerge merge -o x",
+    "directory": 77, "makes": 0, "seed": 0, "codec": 0,
+    "recipe": {"method": "ties"},
+    "inputs": [{"path": "a", "bytes": 1, "modified": "1.0", "header": "0"}],
+    "bytes": 10000, "files": ["a.safetensors", "b/c.safetensors"],
+    "plan": "0" * 32,
+}  # fmt: skip
+
+
+def kept(*marks, **changed):
+    """The journal of a kept run; some of its head changed."""
+    head = json.dumps({**JOURNAL_HEAD, **changed}).encode()
+    text, digest = journal_record(head)
+    for number, body in enumerate(marks, 1):
+        more, digest = journal_record(body, digest, number=number, kind=2)
+        text += more
+    return text
+
+
+def kept_runs():
+    files = (0, 0, 4000, b""), (1, 96, 9000, b"tail" * 202)
+    yield "kept", kept(mark(*files), mark(files[1], position=9500))
+    yield "kept-none", kept()
+    yield "kept-names", kept(files=["../a", "/b", "", 3, "x" * 300])
+    yield "kept-begun", kept(begun=2**62, bytes=-1, files={"a": 1})
+    yield "kept-number", journal_record(b"3")[0]
+    yield "kept-open", journal_record(b'{"files": ["a"')[0]
+    yield "mark-more-files", kept(mark(*files, num_files=-1))
+    yield "mark-cut", kept(mark(*files)[:-1], mark(*files)[:50])
+    yield "mark-before", kept(mark((0, 9, 8, b"")), mark((0, 0, 3, b"1234")))
+    yield "mark-tail", kept(mark((0, 0, 2**64 - 1, bytes(4096))))
+
+
+def journals():
+    yield from kept_runs()
+    one, digest = journal_record(b"payload")
+    yield "nothing", b""
+    yield "one", one
+    yield "head-cut", one[:31]
+    yield "head-only", one[:32]
+    yield "padding-cut", one[:4095]
+    yield "digest-cut", one[:54]
+    yield "digest", one[:40] + bytes([one[40] ^ 4]) + one[41:]
+    yield "two", one + journal_record(b"", digest, number=1)[0]
+    yield "two-other-journal", one + journal_record(b"", number=1)[0]
+    yield "number", one + journal_record(b"", digest, number=2)[0][:32]
+    yield "full", journal_record(bytes(range(256)) * 16)[0]
+    yield "full-block", journal_record(b"\xff" * (4096 - 48))[0]
+    for name, changed in [
+        ("first-1", {"number": 1}),
+        ("magic", {"magic": b"TMJRNL2\n"}),
+        ("zero", {"zero": 1}),
+        ("length-long", {"length": 1 << 20}),
+        ("length-most", {"length": 1 << 30}),
+        ("length-more", {"length": (1 << 30) + 1}),
+        ("length-overflow", {"length": (1 << 64) - 48}),
+        ("length-huge", {"length": (1 << 64) - 1}),
+    ]:
+        # As far as it is looked at.
+        yield name, journal_record(b"", **changed)[0][:48]
+
+
 def main():
     for folder, seeds in [
         ("header", headers()),
@@ -591,6 +790,8 @@ def main():
         ("manifest", manifests()),
         ("vector_index", vector_indices()),
         ("recipe", recipes()),
+        ("journal", journals()),
+        ("container", containers()),
     ]:
         path = CORPUS / folder
         path.mkdir(parents=True, exist_ok=True)

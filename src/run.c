@@ -646,8 +646,8 @@ static void io_loop(struct run *run)
 
         collect(run);
         check_signals(run);
+        finish_streams(run); /* a mark may wait for their end */
         keep(run);
-        finish_streams(run);
         start_units(run);
         if (is_finished(run))
             break;

@@ -21,6 +21,26 @@ def pytest_sessionstart(session):
         pytest.exit(f"no program at {program.PROGRAM}: build it first", 2)
 
 
+# Of these a sanitizer runs a share: many tests of one kind, each with several
+# runs of the program.
+MANY = {
+    "test_flips", "test_hostile", "test_kills", "test_power",
+    "test_real_faults", "test_recipe_faults", "test_torture",
+    "test_vector_faults",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
+    if not program.SANITIZED:
+        return
+    many = [item for item in items if item.module.__name__ in MANY]
+    kept = set(map(id, program.some(many)))
+    left_out = [item for item in many if id(item) not in kept]
+    out = set(map(id, left_out))
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if id(item) not in out]
+
+
 class Family:
     """A base of two shards and two fine-tunes, on disk and in memory."""
 

@@ -62,11 +62,12 @@ def test_verify_finds_every_single_bit(small, shm_path, which, step):
     assert_found(flip_all(small, shm_path, which, flips))
 
 
-@pytest.mark.parametrize("which, step", [("apply", 1), ("merge", 5)])
+@pytest.mark.parametrize("which, step", [("apply", 3), ("merge", 5)])
 def test_every_single_bit_is_refused_or_does_no_harm(
     small, shm_path, which, step
 ):
-    """Both read a vector with the same code."""
+    """Both read a vector with the same code. Each third bit, each fifth: all of
+    them are for bench/flips.py."""
     flips = bits_of(small.vector)[:: scaled(step, 97)]
     outcomes = flip_all(small, shm_path, which, flips)
     refused = assert_refused_or_right(outcomes)

@@ -480,7 +480,7 @@ def sharded(tmp_path_factory):
 def test_few_descriptors(tmp_path, sharded, name, io):
     job = sharded.job(name, tmp_path / "out")
     worked = set()
-    for limit in some(range(4, 21)) + [32, 48, 64, 300, 1024]:
+    for limit in some(range(4, 21, 2)) + [32, 64, 1024]:
         args = [*job.args, "--io", io, *RESTART]
         result = program.run(*args, env=KEEPING, limits={"NOFILE": limit})
         if result.status == 127:  # the loader needs some itself

@@ -121,7 +121,7 @@ OFTEN = [EVERYWHERE, BY_THE_CLOCK]
 @pytest.mark.parametrize("often", OFTEN)
 def test_every_operation_failing(work, often):
     faults = all_faults(work, often=often)
-    most = scaled(90, 20)
+    most = scaled(45, 20)
     share = faults[:: -(-len(faults) // most)]
     tries = in_parallel(lambda f: work.meet(f, often=often), share)
     assert any(tried.kept for tried in tries) or often is BY_THE_CLOCK
@@ -185,7 +185,7 @@ def test_every_allocation_failing(work, ever):
     counted = work.run("--threads", "2", **one(0, "1"), often=EVERYWHERE)
     assert counted.status == 0, counted.err
     count = int(re.search(r"failalloc: (\d+) calls", counted.err)[1])
-    worked = in_parallel(check, range(1, count, max(1, count // 99)))
+    worked = in_parallel(check, range(1, count, max(1, count // 50)))
     assert not all(worked)
     assert check(count + 99), "all is well again behind the last one"
 

@@ -185,34 +185,29 @@ static void start(struct tm_keeper *keeper, const struct tm_transfer *transfer)
 }
 
 /*
- * Whether shard `number` of a vector has grown since it was last synced. The
- * marked stream's was looked at when the mark was noted; those of others are
- * complete up to the mark's shard, and nobody's business behind it.
+ * How far shard `number` of a vector had got at the mark at hand. That of the
+ * marked stream was noted with it; those of others are complete before the
+ * mark's shard, and nobody's business behind it.
  */
-static bool has_grown(const struct tm_keeper *keeper,
-                      const struct tm_made_shard *shard, size_t number)
+static uint64_t position_at_mark(const struct tm_pipeline *p,
+                                 const struct tm_made_shard *shard,
+                                 size_t number)
 {
-    const struct tm_pipeline *p = keeper->pipeline;
-
-    if (shard->file.fd < 0)
-        return false;
     if (p->plan->product == TM_MODEL_VECTOR && number < p->mark.place.shard)
-        return shard->position != shard->synced;
-    return shard->marked != shard->synced;
+        return shard->position;
+    return shard->marked;
 }
 
+/* Syncs the shards of a vector that have grown since they last were. */
 static void sync_made(struct tm_keeper *keeper, struct tm_made *made)
 {
     for (size_t i = 0; i < made->output->num_shards; i++) {
         struct tm_made_shard *shard = &made->shards[i];
+        const uint64_t position = position_at_mark(keeper->pipeline, shard, i);
 
-        if (!has_grown(keeper, shard, i))
+        if (shard->file.fd < 0 || position == shard->synced)
             continue;
-        shard->synced =
-            i < keeper->pipeline->mark.place.shard &&
-                    keeper->pipeline->plan->product == TM_MODEL_VECTOR
-                ? shard->position
-                : shard->marked;
+        shard->synced = position;
         start(keeper,
               &(struct tm_transfer){.kind = TM_OP_SYNC, .file = &shard->file});
     }

@@ -1013,6 +1013,7 @@ static void test_taken_again(void **state)
         char path[32], spec[64];
         int dir = scratch(path);
         size_t num = 0;
+        bool is_back;
 
         plant(dir, "a", "a", BLOCK);
         plant(dir, "u", "u", BLOCK);
@@ -1029,9 +1030,9 @@ static void test_taken_again(void **state)
         assert_int_equal(num, 1);
         assert_true(!is_there(dir, "a") ||
                     !strcmp(letters(dir, "a", BLOCK), "a"));
-        assert_string_equal(
-            letters(dir, "y", BLOCK),
-            is_there(dir, "x") && *letters(dir, "x", BLOCK) == 'x' ? "y" : "x");
+        /* One after the other: letters has one place for what it found. */
+        is_back = is_there(dir, "x") && *letters(dir, "x", BLOCK) == 'x';
+        assert_string_equal(letters(dir, "y", BLOCK), is_back ? "y" : "x");
         seen |= is_there(dir, "u") ? *letters(dir, "u", BLOCK) ? 8 : 16 : 32;
         put_away(dir, path);
     }

@@ -24,9 +24,9 @@ def pytest_sessionstart(session):
 # Of these a sanitizer runs a share: many tests of one kind, each with several
 # runs of the program.
 MANY = {
-    "test_flips", "test_hostile", "test_kills", "test_power",
-    "test_real_faults", "test_recipe_faults", "test_torture",
-    "test_vector_faults",
+    "test_bad", "test_faults", "test_flips", "test_hostile", "test_kills",
+    "test_power", "test_real_faults", "test_recipe_cli", "test_recipe_faults",
+    "test_torture", "test_vector_damage", "test_vector_faults",
 }  # fmt: skip
 
 

@@ -55,6 +55,14 @@ struct tm_sum_stats {
     uint64_t overflows; /* of those, with finite base and inputs throughout */
 };
 
+static inline void tm_sum_stats_add(struct tm_sum_stats *all,
+                                    const struct tm_sum_stats *stats)
+{
+    all->nonfinite_inputs += stats->nonfinite_inputs;
+    all->nonfinite_outputs += stats->nonfinite_outputs;
+    all->overflows += stats->overflows;
+}
+
 /* Runs `task` with the instruction set `isa`. All types are floats. */
 void tm_sum(enum tm_isa isa, const struct tm_sum_task *task,
             struct tm_sum_stats *stats);

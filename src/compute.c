@@ -12,17 +12,6 @@
 #include "src/pipeline.h"
 #include "src/work.h"
 
-/* Counts for the part's tile; the ordered stage adds tiles up. */
-static void add_stats(const struct tm_part *part,
-                      const struct tm_sum_stats *stats)
-{
-    struct tm_sum_stats *all = &part->job->stats[part->tile];
-
-    all->nonfinite_inputs += stats->nonfinite_inputs;
-    all->nonfinite_outputs += stats->nonfinite_outputs;
-    all->overflows += stats->overflows;
-}
-
 /*
  * What a sum counts from where it counts from nothing: as many zeros as are
  * summed up at once.
@@ -86,7 +75,8 @@ static void sum(struct tm_pipeline *pipeline, struct tm_tools *tools,
 
         tm_sum(pipeline->isa, &task, &stats);
     }
-    add_stats(part, &stats);
+    /* For the tile; the ordered stage adds tiles up. */
+    tm_sum_stats_add(&part->job->stats[part->tile], &stats);
 }
 
 /* A copy of one source's part, if all sources agree. */
@@ -283,7 +273,7 @@ static enum tm_status make_tile(struct tm_pipeline *p, struct tm_tools *tools,
         sum(p, tools, tile, work, out);
     } else {
         status = tm_strips_apply(&tools->strips, &task, ties, out, &stats);
-        add_stats(tile, &stats);
+        tm_sum_stats_add(&tile->job->stats[tile->tile], &stats);
     }
     if (status == TM_OK && p->plan->num_outputs > 0)
         status = encode_tile(p, tools, tile, out);

@@ -235,14 +235,6 @@ static void complete_made(struct tm_pipeline *p, const struct tm_stream *stream,
         tm_made_complete(&p->results->made[i], i, number, p->results, probe);
 }
 
-static void add_stats(struct tm_sum_stats *all,
-                      const struct tm_sum_stats *stats)
-{
-    all->nonfinite_inputs += stats->nonfinite_inputs;
-    all->nonfinite_outputs += stats->nonfinite_outputs;
-    all->overflows += stats->overflows;
-}
-
 static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
                                 const struct tm_job *job, size_t number,
                                 size_t *next)
@@ -263,7 +255,7 @@ static enum tm_status hash_tile(struct tm_pipeline *p, struct tm_stream *stream,
             hash_input(p, stream, job, number, c);
     if (plan->num_coded > 0)
         hash_chunks(p, stream, job, tile, next);
-    add_stats(&p->results->stats[tile->tensor], &job->stats[number]);
+    tm_sum_stats_add(&p->results->stats[tile->tensor], &job->stats[number]);
     if (!is_last(plan, tile))
         return TM_OK;
     if (is_copy)

@@ -411,6 +411,15 @@ static int count_free(void)
     return count;
 }
 
+/* Threads that are nobody's: the thread sanitizer starts one. */
+#define OTHERS 0
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#undef OTHERS
+#define OTHERS 1
+#endif
+#endif
+
 /* The engine's threads are others afterwards, and it works as before. */
 static int renews(enum tm_io_choice choice, const char *fault)
 {
@@ -426,9 +435,9 @@ static int renews(enum tm_io_choice choice, const char *fault)
     REQUIRE(tm_disk_open(choice, fault, &disk) == TM_OK);
     REQUIRE(tm_transfer_now(&disk, &write) == TM_OK);
     REQUIRE(confine_to(allowed, COUNT(allowed)));
-    REQUIRE(choice != TM_IO_THREADS || count_free() > 0);
+    REQUIRE(choice != TM_IO_THREADS || count_free() > OTHERS);
     REQUIRE(tm_disk_renew(&disk) == TM_OK);
-    REQUIRE(choice != TM_IO_THREADS || count_free() == 0);
+    REQUIRE(choice != TM_IO_THREADS || count_free() == OTHERS);
     REQUIRE(tm_transfer_now(&disk, &write) == TM_OK);
     REQUIRE(tm_disk_renew(&disk) == TM_OK);
     tm_disk_close(&disk);

@@ -15,6 +15,7 @@
 
 #include "src/manifest.h"
 #include "src/mark.h"
+#include "src/products.h"
 #include "src/recipe/recipe_tell.h"
 
 /* --- writing -------------------------------------------------------------*/
@@ -81,15 +82,6 @@ static struct tm_digest plan_digest(const struct tm_plan *plan,
     return tm_hasher_digest(hasher);
 }
 
-static void put_digest(struct tm_json_writer *w, const char *key,
-                       const struct tm_digest *digest)
-{
-    char text[TM_DIGEST_CHARS + 1];
-
-    tm_digest_print(digest, text);
-    tm_json_string(w, key, text);
-}
-
 static void put_inputs(struct tm_json_writer *w, const struct tm_plan *plan)
 {
     tm_json_begin(w, "inputs", '[');
@@ -104,7 +96,7 @@ static void put_inputs(struct tm_json_writer *w, const struct tm_plan *plan)
         tm_json_string(w, "path", file->path);
         tm_json_integer(w, "bytes", file->identity.size);
         tm_json_string(w, "modified", modified);
-        put_digest(w, "header", &file->header_digest);
+        tm_put_digest(w, "header", &file->header_digest);
         tm_json_finish(w, '}');
     }
     tm_json_finish(w, ']');
@@ -186,7 +178,7 @@ enum tm_status tm_head_make(const struct tm_plan *plan,
     put_recipe(&w, plan);
     put_inputs(&w, plan);
     w.failed |= !put_files(&w, plan);
-    put_digest(&w, "plan", &digest);
+    tm_put_digest(&w, "plan", &digest);
     tm_json_finish(&w, '}');
     return w.failed ? tm_no_memory() : TM_OK;
 }

@@ -7,12 +7,12 @@
  * way, digests half made included, is in the mark. It is made step by step,
  * since units are under way in several stages at once:
  *
- *     tm_mark_place_of  when the unit is cut
- *     tm_mark_note    by the worker that has just hashed the unit, while the
- *                     stream stands where the unit ends
- *     tm_mark_put     when all units up to that one are written and synced:
- *                     appends the results since the mark before, for the
- *                     journal (src/keeper.h)
+ *     tm_mark_place_of   when the unit is cut
+ *     tm_mark_note       by the worker that has just hashed the unit, while
+ *                        the stream stands where the unit ends
+ *     tm_mark_put        when all units up to that one are written and synced:
+ *                        appends the results since the mark before, for the
+ *                        journal (src/keeper.h)
  *
  * and read again in two: tm_mark_take gives the results back, and
  * tm_mark_resume a stream its state.

@@ -417,6 +417,29 @@ def test_a_file_is_not_closed_while_it_is_synced(inputs, folder):
         work.check()
 
 
+def test_a_mark_behind_chunks_that_are_the_base_s(folder):
+    """They add no byte to the vector, but their digests are in it."""
+    words = np.resize(np.arange(1, 60_000, dtype=np.uint16), 4 << 20)
+    tuned = words.copy()
+    tuned[len(words) // 2 :] ^= 1
+    paths = [
+        checkpoints.write_file(
+            folder / name, {"w": checkpoints.raw(bits, "BF16")}
+        )
+        for name, bits in (("b.safetensors", words), ("t.safetensors", tuned))
+    ]
+    args = ["diff", *paths, "--memory", "64M", "-o", folder / "out"]
+    assert run(*args).status == 0
+    wanted = checkpoints.tree_hash(folder / "out")
+    for k in some([6, 8, 10, 12, 14]):
+        shutil.rmtree(folder / "out")
+        env = {"TAUMERGE_JOURNAL": "0", "TAUMERGE_FAULT": f"crash={k}"}
+        assert run(*args, env=env).status == 99
+        result = run(*args, "--resume")
+        assert result.status == 0, result.err
+        assert checkpoints.tree_hash(folder / "out") == wanted, k
+
+
 def test_without_a_journal_there_are_no_marks(inputs, folder):
     work = Work(inputs, "merge", folder)
     running = work.start(often=NEVER)
